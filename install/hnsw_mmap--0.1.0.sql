@@ -1,0 +1,552 @@
+-- hnsw_mmap 0.1.0
+
+-- complain if the script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION hnsw_mmap" to load this file. \quit
+
+--
+-- Types
+--
+
+CREATE TYPE float2;
+
+CREATE FUNCTION float2_in(cstring) RETURNS float2
+	AS 'MODULE_PATHNAME', 'hm_float2_in'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_in(cstring) IS 'text input of float2';
+
+CREATE FUNCTION float2_out(float2) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'hm_float2_out'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_out(float2) IS 'text output of float2';
+
+CREATE FUNCTION float2_recv(internal) RETURNS float2
+	AS 'MODULE_PATHNAME', 'hm_float2_recv'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_recv(internal) IS 'binary input of float2';
+
+CREATE FUNCTION float2_send(float2) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'hm_float2_send'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_send(float2) IS 'binary output of float2';
+
+CREATE TYPE float2 (
+	INPUT = float2_in,
+	OUTPUT = float2_out,
+	RECEIVE = float2_recv,
+	SEND = float2_send,
+	INTERNALLENGTH = 2,
+	PASSEDBYVALUE,
+	ALIGNMENT = int2,
+	STORAGE = plain,
+	CATEGORY = 'N'
+);
+COMMENT ON TYPE float2 IS 'half-precision floating-point number (IEEE binary16), 2 bytes: about 3 digits, magnitudes up to 65504';
+
+-- Casts.  From integer and numeric they are no more than assignment casts,
+-- unlike those to real: were they implicit, embedding <-> ARRAY[1, 2, 3] could
+-- mean real[] or float2[] on the right, and would be rejected as ambiguous.
+
+CREATE FUNCTION float2_to_float4(float2) RETURNS real
+	AS 'MODULE_PATHNAME', 'hm_float2_to_float4'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_to_float4(float2) IS 'convert float2 to real, exact';
+
+CREATE CAST (float2 AS real) WITH FUNCTION float2_to_float4(float2) AS IMPLICIT;
+
+CREATE FUNCTION float2_to_float8(float2) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_float2_to_float8'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_to_float8(float2) IS 'convert float2 to double precision, exact';
+
+CREATE CAST (float2 AS double precision) WITH FUNCTION float2_to_float8(float2) AS IMPLICIT;
+
+CREATE FUNCTION float2_to_int2(float2) RETURNS smallint
+	AS 'MODULE_PATHNAME', 'hm_float2_to_int2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_to_int2(float2) IS 'convert float2 to smallint, to the nearest whole number';
+
+CREATE CAST (float2 AS smallint) WITH FUNCTION float2_to_int2(float2) AS ASSIGNMENT;
+
+CREATE FUNCTION float2_to_int4(float2) RETURNS integer
+	AS 'MODULE_PATHNAME', 'hm_float2_to_int4'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_to_int4(float2) IS 'convert float2 to integer, to the nearest whole number';
+
+CREATE CAST (float2 AS integer) WITH FUNCTION float2_to_int4(float2) AS ASSIGNMENT;
+
+CREATE FUNCTION float2_to_int8(float2) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'hm_float2_to_int8'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_to_int8(float2) IS 'convert float2 to bigint, to the nearest whole number';
+
+CREATE CAST (float2 AS bigint) WITH FUNCTION float2_to_int8(float2) AS ASSIGNMENT;
+
+CREATE FUNCTION float2_to_numeric(float2) RETURNS numeric
+	AS 'MODULE_PATHNAME', 'hm_float2_to_numeric'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_to_numeric(float2) IS 'convert float2 to numeric, as the shortest text that stands for the value';
+
+CREATE CAST (float2 AS numeric) WITH FUNCTION float2_to_numeric(float2) AS ASSIGNMENT;
+
+CREATE FUNCTION float4_to_float2(real) RETURNS float2
+	AS 'MODULE_PATHNAME', 'hm_float4_to_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float4_to_float2(real) IS 'convert real to float2, rounding to nearest; an error above 65504';
+
+CREATE CAST (real AS float2) WITH FUNCTION float4_to_float2(real) AS ASSIGNMENT;
+
+CREATE FUNCTION float8_to_float2(double precision) RETURNS float2
+	AS 'MODULE_PATHNAME', 'hm_float8_to_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float8_to_float2(double precision) IS 'convert double precision to float2, rounding to nearest; an error above 65504';
+
+CREATE CAST (double precision AS float2) WITH FUNCTION float8_to_float2(double precision) AS ASSIGNMENT;
+
+CREATE FUNCTION int2_to_float2(smallint) RETURNS float2
+	AS 'MODULE_PATHNAME', 'hm_int2_to_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION int2_to_float2(smallint) IS 'convert smallint to float2, rounding to nearest; an error above 65504';
+
+CREATE CAST (smallint AS float2) WITH FUNCTION int2_to_float2(smallint) AS ASSIGNMENT;
+
+CREATE FUNCTION int4_to_float2(integer) RETURNS float2
+	AS 'MODULE_PATHNAME', 'hm_int4_to_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION int4_to_float2(integer) IS 'convert integer to float2, rounding to nearest; an error above 65504';
+
+CREATE CAST (integer AS float2) WITH FUNCTION int4_to_float2(integer) AS ASSIGNMENT;
+
+CREATE FUNCTION int8_to_float2(bigint) RETURNS float2
+	AS 'MODULE_PATHNAME', 'hm_int8_to_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION int8_to_float2(bigint) IS 'convert bigint to float2, rounding to nearest; an error above 65504';
+
+CREATE CAST (bigint AS float2) WITH FUNCTION int8_to_float2(bigint) AS ASSIGNMENT;
+
+CREATE FUNCTION numeric_to_float2(numeric) RETURNS float2
+	AS 'MODULE_PATHNAME', 'hm_numeric_to_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION numeric_to_float2(numeric) IS 'convert numeric to float2, rounding to nearest; an error above 65504';
+
+CREATE CAST (numeric AS float2) WITH FUNCTION numeric_to_float2(numeric) AS ASSIGNMENT;
+
+--
+-- Comparison of float2
+--
+
+CREATE FUNCTION float2_lt(float2, float2) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_float2_lt'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_lt(float2, float2) IS 'implementation of < operator';
+
+CREATE FUNCTION float2_le(float2, float2) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_float2_le'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_le(float2, float2) IS 'implementation of <= operator';
+
+CREATE FUNCTION float2_eq(float2, float2) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_float2_eq'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_eq(float2, float2) IS 'implementation of = operator';
+
+CREATE FUNCTION float2_ne(float2, float2) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_float2_ne'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_ne(float2, float2) IS 'implementation of <> operator';
+
+CREATE FUNCTION float2_ge(float2, float2) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_float2_ge'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_ge(float2, float2) IS 'implementation of >= operator';
+
+CREATE FUNCTION float2_gt(float2, float2) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_float2_gt'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_gt(float2, float2) IS 'implementation of > operator';
+
+CREATE OPERATOR < (
+	LEFTARG = float2, RIGHTARG = float2, FUNCTION = float2_lt,
+	COMMUTATOR = >, NEGATOR = >=,
+	RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+COMMENT ON OPERATOR < (float2, float2) IS 'less than; NaN equals itself and is greater than all else';
+
+CREATE OPERATOR <= (
+	LEFTARG = float2, RIGHTARG = float2, FUNCTION = float2_le,
+	COMMUTATOR = >=, NEGATOR = >,
+	RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+COMMENT ON OPERATOR <= (float2, float2) IS 'less than or equal; NaN equals itself and is greater than all else';
+
+CREATE OPERATOR = (
+	LEFTARG = float2, RIGHTARG = float2, FUNCTION = float2_eq,
+	COMMUTATOR = =, NEGATOR = <>,
+	RESTRICT = eqsel, JOIN = eqjoinsel,
+	HASHES, MERGES
+);
+COMMENT ON OPERATOR = (float2, float2) IS 'equal; NaN equals itself and is greater than all else';
+
+CREATE OPERATOR <> (
+	LEFTARG = float2, RIGHTARG = float2, FUNCTION = float2_ne,
+	COMMUTATOR = <>, NEGATOR = =,
+	RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (float2, float2) IS 'not equal; NaN equals itself and is greater than all else';
+
+CREATE OPERATOR >= (
+	LEFTARG = float2, RIGHTARG = float2, FUNCTION = float2_ge,
+	COMMUTATOR = <=, NEGATOR = <,
+	RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+COMMENT ON OPERATOR >= (float2, float2) IS 'greater than or equal; NaN equals itself and is greater than all else';
+
+CREATE OPERATOR > (
+	LEFTARG = float2, RIGHTARG = float2, FUNCTION = float2_gt,
+	COMMUTATOR = <, NEGATOR = <=,
+	RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+COMMENT ON OPERATOR > (float2, float2) IS 'greater than; NaN equals itself and is greater than all else';
+
+CREATE FUNCTION float2_cmp(float2, float2) RETURNS integer
+	AS 'MODULE_PATHNAME', 'hm_float2_cmp'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_cmp(float2, float2) IS 'less-equal-greater: negative, zero or positive';
+
+CREATE FUNCTION float2_sortsupport(internal) RETURNS void
+	AS 'MODULE_PATHNAME', 'hm_float2_sortsupport'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_sortsupport(internal) IS 'sort support';
+
+CREATE FUNCTION float2_hash(float2) RETURNS integer
+	AS 'MODULE_PATHNAME', 'hm_float2_hash'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_hash(float2) IS 'hash';
+
+CREATE FUNCTION float2_hash_extended(float2, bigint) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'hm_float2_hash_extended'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION float2_hash_extended(float2, bigint) IS 'hash with a seed';
+
+CREATE OPERATOR CLASS float2_ops DEFAULT FOR TYPE float2 USING btree AS
+	OPERATOR 1 <,
+	OPERATOR 2 <=,
+	OPERATOR 3 =,
+	OPERATOR 4 >=,
+	OPERATOR 5 >,
+	FUNCTION 1 float2_cmp(float2, float2),
+	FUNCTION 2 float2_sortsupport(internal);
+COMMENT ON OPERATOR CLASS float2_ops USING btree IS 'order of float2';
+
+CREATE OPERATOR CLASS float2_ops DEFAULT FOR TYPE float2 USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 float2_hash(float2),
+	FUNCTION 2 float2_hash_extended(float2, bigint);
+COMMENT ON OPERATOR CLASS float2_ops USING hash IS 'hashing of float2';
+
+--
+-- Distance functions
+--
+
+-- A vector is a one-dimensional array of 1 to 16,000 elements without nulls;
+-- both must have as many.  Elements may be NaN or infinite: the results are
+-- those of IEEE arithmetic, and NaN sorts last.  One distance costs about as
+-- much as ten simple operators.
+
+CREATE FUNCTION l2_distance(real[], real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_l2_distance_real_real'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION l2_distance(real[], real[]) IS 'Euclidean distance';
+
+CREATE FUNCTION l2_distance(real[], float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_l2_distance_real_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION l2_distance(real[], float2[]) IS 'Euclidean distance';
+
+CREATE FUNCTION l2_distance(float2[], real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_l2_distance_float2_real'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION l2_distance(float2[], real[]) IS 'Euclidean distance';
+
+CREATE FUNCTION l2_distance(float2[], float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_l2_distance_float2_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION l2_distance(float2[], float2[]) IS 'Euclidean distance';
+
+CREATE FUNCTION inner_product(real[], real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_inner_product_real_real'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION inner_product(real[], real[]) IS 'inner product';
+
+CREATE FUNCTION inner_product(real[], float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_inner_product_real_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION inner_product(real[], float2[]) IS 'inner product';
+
+CREATE FUNCTION inner_product(float2[], real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_inner_product_float2_real'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION inner_product(float2[], real[]) IS 'inner product';
+
+CREATE FUNCTION inner_product(float2[], float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_inner_product_float2_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION inner_product(float2[], float2[]) IS 'inner product';
+
+CREATE FUNCTION negative_inner_product(real[], real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_negative_inner_product_real_real'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION negative_inner_product(real[], real[]) IS 'inner product times -1, so that the largest comes first';
+
+CREATE FUNCTION negative_inner_product(real[], float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_negative_inner_product_real_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION negative_inner_product(real[], float2[]) IS 'inner product times -1, so that the largest comes first';
+
+CREATE FUNCTION negative_inner_product(float2[], real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_negative_inner_product_float2_real'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION negative_inner_product(float2[], real[]) IS 'inner product times -1, so that the largest comes first';
+
+CREATE FUNCTION negative_inner_product(float2[], float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_negative_inner_product_float2_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION negative_inner_product(float2[], float2[]) IS 'inner product times -1, so that the largest comes first';
+
+CREATE FUNCTION cosine_distance(real[], real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_cosine_distance_real_real'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION cosine_distance(real[], real[]) IS '1 - cosine of the angle, 0 to 2; NaN where a vector is zero';
+
+CREATE FUNCTION cosine_distance(real[], float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_cosine_distance_real_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION cosine_distance(real[], float2[]) IS '1 - cosine of the angle, 0 to 2; NaN where a vector is zero';
+
+CREATE FUNCTION cosine_distance(float2[], real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_cosine_distance_float2_real'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION cosine_distance(float2[], real[]) IS '1 - cosine of the angle, 0 to 2; NaN where a vector is zero';
+
+CREATE FUNCTION cosine_distance(float2[], float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_cosine_distance_float2_float2'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION cosine_distance(float2[], float2[]) IS '1 - cosine of the angle, 0 to 2; NaN where a vector is zero';
+
+--
+-- Distance operators
+--
+
+CREATE OPERATOR <-> (
+	LEFTARG = real[], RIGHTARG = real[], FUNCTION = l2_distance, COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (real[], real[]) IS 'Euclidean distance';
+
+CREATE OPERATOR <-> (
+	LEFTARG = real[], RIGHTARG = float2[], FUNCTION = l2_distance, COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (real[], float2[]) IS 'Euclidean distance';
+
+CREATE OPERATOR <-> (
+	LEFTARG = float2[], RIGHTARG = real[], FUNCTION = l2_distance, COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (float2[], real[]) IS 'Euclidean distance';
+
+CREATE OPERATOR <-> (
+	LEFTARG = float2[], RIGHTARG = float2[], FUNCTION = l2_distance, COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (float2[], float2[]) IS 'Euclidean distance';
+
+CREATE OPERATOR <#> (
+	LEFTARG = real[], RIGHTARG = real[], FUNCTION = negative_inner_product, COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (real[], real[]) IS 'negative inner product';
+
+CREATE OPERATOR <#> (
+	LEFTARG = real[], RIGHTARG = float2[], FUNCTION = negative_inner_product, COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (real[], float2[]) IS 'negative inner product';
+
+CREATE OPERATOR <#> (
+	LEFTARG = float2[], RIGHTARG = real[], FUNCTION = negative_inner_product, COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (float2[], real[]) IS 'negative inner product';
+
+CREATE OPERATOR <#> (
+	LEFTARG = float2[], RIGHTARG = float2[], FUNCTION = negative_inner_product, COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (float2[], float2[]) IS 'negative inner product';
+
+CREATE OPERATOR <=> (
+	LEFTARG = real[], RIGHTARG = real[], FUNCTION = cosine_distance, COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (real[], real[]) IS 'cosine distance';
+
+CREATE OPERATOR <=> (
+	LEFTARG = real[], RIGHTARG = float2[], FUNCTION = cosine_distance, COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (real[], float2[]) IS 'cosine distance';
+
+CREATE OPERATOR <=> (
+	LEFTARG = float2[], RIGHTARG = real[], FUNCTION = cosine_distance, COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (float2[], real[]) IS 'cosine distance';
+
+CREATE OPERATOR <=> (
+	LEFTARG = float2[], RIGHTARG = float2[], FUNCTION = cosine_distance, COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (float2[], float2[]) IS 'cosine distance';
+
+--
+-- Access method
+--
+
+CREATE FUNCTION hnsw_mmap_handler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME', 'hm_handler'
+	LANGUAGE C;
+COMMENT ON FUNCTION hnsw_mmap_handler(internal) IS 'hnsw_mmap index access method handler';
+
+CREATE ACCESS METHOD hnsw_mmap TYPE INDEX HANDLER hnsw_mmap_handler;
+COMMENT ON ACCESS METHOD hnsw_mmap IS 'nearest neighbours by HNSW: a graph read, like the vectors, through mmap';
+
+--
+-- Operator classes
+--
+
+-- Operator 1 gives the order; support function 1 tells the access method the
+-- type and the metric.  A column can be asked for the neighbours of either
+-- kind of vector.
+
+CREATE FUNCTION hnsw_mmap_real_l2_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'hm_real_l2_support'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_real_l2_support(internal) IS 'support function of real_l2_ops';
+
+CREATE FUNCTION hnsw_mmap_real_ip_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'hm_real_ip_support'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_real_ip_support(internal) IS 'support function of real_ip_ops';
+
+CREATE FUNCTION hnsw_mmap_real_cosine_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'hm_real_cosine_support'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_real_cosine_support(internal) IS 'support function of real_cosine_ops';
+
+CREATE FUNCTION hnsw_mmap_float2_l2_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'hm_float2_l2_support'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_float2_l2_support(internal) IS 'support function of float2_l2_ops';
+
+CREATE FUNCTION hnsw_mmap_float2_ip_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'hm_float2_ip_support'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_float2_ip_support(internal) IS 'support function of float2_ip_ops';
+
+CREATE FUNCTION hnsw_mmap_float2_cosine_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'hm_float2_cosine_support'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_float2_cosine_support(internal) IS 'support function of float2_cosine_ops';
+
+CREATE OPERATOR CLASS real_l2_ops DEFAULT FOR TYPE real[] USING hnsw_mmap AS
+	OPERATOR 1 <-> (real[], real[]) FOR ORDER BY float_ops,
+	FUNCTION 1 hnsw_mmap_real_l2_support(internal);
+ALTER OPERATOR FAMILY real_l2_ops USING hnsw_mmap ADD
+	OPERATOR 1 <-> (real[], float2[]) FOR ORDER BY float_ops;
+COMMENT ON OPERATOR CLASS real_l2_ops USING hnsw_mmap IS 'real[] by Euclidean distance';
+
+CREATE OPERATOR CLASS real_ip_ops FOR TYPE real[] USING hnsw_mmap AS
+	OPERATOR 1 <#> (real[], real[]) FOR ORDER BY float_ops,
+	FUNCTION 1 hnsw_mmap_real_ip_support(internal);
+ALTER OPERATOR FAMILY real_ip_ops USING hnsw_mmap ADD
+	OPERATOR 1 <#> (real[], float2[]) FOR ORDER BY float_ops;
+COMMENT ON OPERATOR CLASS real_ip_ops USING hnsw_mmap IS 'real[] by inner product, largest first';
+
+CREATE OPERATOR CLASS real_cosine_ops FOR TYPE real[] USING hnsw_mmap AS
+	OPERATOR 1 <=> (real[], real[]) FOR ORDER BY float_ops,
+	FUNCTION 1 hnsw_mmap_real_cosine_support(internal);
+ALTER OPERATOR FAMILY real_cosine_ops USING hnsw_mmap ADD
+	OPERATOR 1 <=> (real[], float2[]) FOR ORDER BY float_ops;
+COMMENT ON OPERATOR CLASS real_cosine_ops USING hnsw_mmap IS 'real[] by cosine distance';
+
+CREATE OPERATOR CLASS float2_l2_ops DEFAULT FOR TYPE float2[] USING hnsw_mmap AS
+	OPERATOR 1 <-> (float2[], float2[]) FOR ORDER BY float_ops,
+	FUNCTION 1 hnsw_mmap_float2_l2_support(internal);
+ALTER OPERATOR FAMILY float2_l2_ops USING hnsw_mmap ADD
+	OPERATOR 1 <-> (float2[], real[]) FOR ORDER BY float_ops;
+COMMENT ON OPERATOR CLASS float2_l2_ops USING hnsw_mmap IS 'float2[] by Euclidean distance';
+
+CREATE OPERATOR CLASS float2_ip_ops FOR TYPE float2[] USING hnsw_mmap AS
+	OPERATOR 1 <#> (float2[], float2[]) FOR ORDER BY float_ops,
+	FUNCTION 1 hnsw_mmap_float2_ip_support(internal);
+ALTER OPERATOR FAMILY float2_ip_ops USING hnsw_mmap ADD
+	OPERATOR 1 <#> (float2[], real[]) FOR ORDER BY float_ops;
+COMMENT ON OPERATOR CLASS float2_ip_ops USING hnsw_mmap IS 'float2[] by inner product, largest first';
+
+CREATE OPERATOR CLASS float2_cosine_ops FOR TYPE float2[] USING hnsw_mmap AS
+	OPERATOR 1 <=> (float2[], float2[]) FOR ORDER BY float_ops,
+	FUNCTION 1 hnsw_mmap_float2_cosine_support(internal);
+ALTER OPERATOR FAMILY float2_cosine_ops USING hnsw_mmap ADD
+	OPERATOR 1 <=> (float2[], real[]) FOR ORDER BY float_ops;
+COMMENT ON OPERATOR CLASS float2_cosine_ops USING hnsw_mmap IS 'float2[] by cosine distance';
+
+--
+-- Functions
+--
+
+-- Both describe what this process sees, so they are not for parallel workers.
+
+CREATE FUNCTION hnsw_mmap_stats(
+	index regclass,
+	OUT elements bigint,
+	OUT rows bigint,
+	OUT unrankable bigint,
+	OUT tombstones bigint,
+	OUT log_entries bigint,
+	OUT log_live bigint,
+	OUT parts integer,
+	OUT levels integer,
+	OUT degree_min integer,
+	OUT degree_avg double precision,
+	OUT degree_max integer,
+	OUT bytes_total bigint,
+	OUT bytes_links bigint,
+	OUT bytes_upper bigint,
+	OUT bytes_refs bigint,
+	OUT bytes_postings bigint,
+	OUT bytes_vectors bigint,
+	OUT bytes_log bigint,
+	OUT bytes_tombstones bigint,
+	OUT bytes_per_element double precision,
+	OUT dimension integer,
+	OUT column_type text,
+	OUT metric text,
+	OUT vectors text,
+	OUT m integer,
+	OUT ef_construction integer,
+	OUT incarnation text,
+	OUT read_through text,
+	OUT pages_verified bigint,
+	OUT pages_overlaid bigint
+) RETURNS record
+	AS 'MODULE_PATHNAME', 'hm_sql_stats'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION hnsw_mmap_stats(regclass) IS 'what an hnsw_mmap index holds, how large its pieces are, and how this session reads it';
+
+CREATE FUNCTION hnsw_mmap_last_scan(
+	OUT index regclass,
+	OUT distances bigint,
+	OUT expanded bigint,
+	OUT vectors_mmap bigint,
+	OUT vectors_buffers bigint,
+	OUT vectors_absent bigint,
+	OUT pages_verified bigint,
+	OUT pages_overlaid bigint,
+	OUT resumptions bigint,
+	OUT sweeps bigint,
+	OUT dropped bigint,
+	OUT log_entries bigint,
+	OUT rows bigint,
+	OUT kernels text
+) RETURNS record
+	AS 'MODULE_PATHNAME', 'hm_sql_last_scan'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION hnsw_mmap_last_scan() IS 'what this session''s last scan of an hnsw_mmap index did';
