@@ -1,0 +1,587 @@
+/*-------------------------------------------------------------------------
+ *
+ * build.c
+ *	  Building an HNSW graph in shared memory, by several processes at once.
+ *
+ * An insertion has two halves.  The first only reads: it descends, searches
+ * each of the new element's levels and selects its neighbours.  The second
+ * writes: first the new element's own lists, which nobody can reach yet, then
+ * a link from each chosen neighbour back to it.  So whoever meets the element
+ * finds all its lists complete.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "graph/build.h"
+
+#include <sched.h>
+
+#include "graph/build_graph.h"
+#include "graph/select.h"
+
+#define TIE_SLOTS	1024
+#define SPINS_BEFORE_YIELD	128
+
+#define ALIGN_UP(x)	(((x) + 63) & ~(uint64_t) 63)
+
+int
+hm_level_of(uint64_t seed, uint32_t id, uint32_t m)
+{
+	uint64_t	random = hm_mix64(seed ^ hm_mix64(id));
+	int			level = 0;
+
+	while (level < HM_MAX_LEVELS - 1 && random % m == 0)
+	{
+		random = hm_mix64(random);
+		level++;
+	}
+	return level;
+}
+
+/*
+ * Where each array lies, and how long all of it is; 0 when it does not fit a
+ * size_t.
+ */
+static size_t
+lay_out(const HmBuildParams *params, HmBuildGraph *graph)
+{
+	uint64_t	n = params->element_count;
+	uint64_t	upper_lists = 0;
+	uint64_t	level_offset = ALIGN_UP(sizeof(HmBuildGraph));
+	uint64_t	lock_offset = ALIGN_UP(level_offset + n);
+	uint64_t	upper_start_offset = ALIGN_UP(lock_offset + n);
+	uint64_t	base_offset = ALIGN_UP(upper_start_offset + n * sizeof(uint32_t));
+	uint64_t	upper_offset = ALIGN_UP(base_offset + n * 2 * params->m * sizeof(uint64_t));
+	uint64_t	size;
+	uint32_t	id;
+
+	if (params->m < 2 || params->m > HM_MAX_M)
+		return 0;
+	for (id = 0; id < params->element_count; id++)
+		upper_lists += (uint64_t) hm_level_of(params->seed, id, params->m);
+	size = ALIGN_UP(upper_offset + upper_lists * params->m * sizeof(uint64_t));
+	if (upper_lists > UINT32_MAX || size > SIZE_MAX)
+		return 0;
+
+	if (graph != NULL)
+	{
+		graph->level_offset = (size_t) level_offset;
+		graph->lock_offset = (size_t) lock_offset;
+		graph->upper_start_offset = (size_t) upper_start_offset;
+		graph->base_offset = (size_t) base_offset;
+		graph->upper_offset = (size_t) upper_offset;
+	}
+	return (size_t) size;
+}
+
+size_t
+hm_build_size(const HmBuildParams *params)
+{
+	return lay_out(params, NULL);
+}
+
+HmBuildGraph *
+hm_build_init(void *memory, const HmBuildParams *params)
+{
+	HmBuildGraph *graph = memory;
+	uint8_t    *levels;
+	uint32_t   *upper_start;
+	uint32_t	upper_lists = 0;
+	uint32_t	id;
+
+	HM_ASSERT((uintptr_t) memory % 64 == 0);
+	if (lay_out(params, graph) == 0)
+		return NULL;
+	graph->params = *params;
+	graph->aborted = 0;
+	graph->entry = HM_NO_ENTRY;
+	levels = hm_build_levels(graph);
+	upper_start = (uint32_t *) ((char *) graph + graph->upper_start_offset);
+	for (id = 0; id < params->element_count; id++)
+	{
+		int			level = hm_level_of(params->seed, id, params->m);
+
+		levels[id] = (uint8_t) level;
+		upper_start[id] = upper_lists;
+		upper_lists += (uint32_t) level;
+	}
+	return graph;
+}
+
+int
+hm_build_level(const HmBuildGraph *graph, uint32_t id)
+{
+	return hm_build_levels(graph)[id];
+}
+
+/*
+ * A Feistel network over the smallest even number of bits that holds all ids,
+ * walked until it lands on one: a permutation without a table.
+ */
+uint32_t
+hm_build_order(const HmBuildGraph *graph, uint32_t i)
+{
+	uint32_t	n = graph->params.element_count;
+	int			half_bits = 1;
+	uint32_t	half_mask;
+	uint64_t	x = i;
+
+	while (half_bits < 16 && (UINT64_C(1) << (2 * half_bits)) < n)
+		half_bits++;
+	half_mask = (UINT32_C(1) << half_bits) - 1;
+	do
+	{
+		uint32_t	left = (uint32_t) (x >> half_bits);
+		uint32_t	right = (uint32_t) x & half_mask;
+		int			round;
+
+		for (round = 0; round < 4; round++)
+		{
+			uint64_t	mixed = hm_mix64(graph->params.seed ^ ((uint64_t) round << 40 | right));
+			uint32_t	swapped = left ^ ((uint32_t) (mixed >> 32) & half_mask);
+
+			left = right;
+			right = swapped;
+		}
+		x = (uint64_t) left << half_bits | right;
+	} while (x >= n);
+	return (uint32_t) x;
+}
+
+static const uint32_t *
+store_links(HmStore *store, uint32_t id, int level, int *slots)
+{
+	HmBuildStore *build_store = (HmBuildStore *) store;
+	const uint64_t *list = hm_build_list(build_store->graph, id, level);
+	int			size = hm_list_size(build_store->graph, level);
+	int			n = 0;
+
+	while (n < size)
+	{
+		uint64_t	key = hm_link_load(&list[n]);
+
+		if (key == HM_NO_LINK)
+			break;
+		build_store->ids[n++] = hm_key_id(key);
+	}
+	*slots = n;
+	return build_store->ids;
+}
+
+static void
+store_prefetch(HmStore *store, uint32_t id, int level)
+{
+	const HmBuildGraph *graph = ((HmBuildStore *) store)->graph;
+	const char *list = (const char *) hm_build_list(graph, id, level);
+	int			bytes = hm_list_size(graph, level) * (int) sizeof(uint64_t);
+	int			at;
+
+	for (at = 0; at < bytes; at += 64)
+		__builtin_prefetch(list + at);
+}
+
+HmBuilder *
+hm_builder_create(HmBuildGraph *graph, const HmBuildScorer *scorer, const HmAllocator *allocator)
+{
+	HmBuilder  *builder = allocator->alloc(allocator->state, sizeof(*builder));
+
+	if (builder == NULL)
+		return NULL;
+	memset(builder, 0, sizeof(*builder));
+	builder->graph = graph;
+	builder->scorer = scorer;
+	builder->allocator = *allocator;
+	builder->store.store.element_count = graph->params.element_count;
+	builder->store.store.m = graph->params.m;
+	builder->store.store.links = store_links;
+	builder->store.store.prefetch = store_prefetch;
+	builder->store.graph = graph;
+
+	/* a level's search returns ef_construction at most, but begins with one */
+	builder->starts_capacity = (int) graph->params.ef_construction + 1;
+	builder->starts = allocator->alloc(allocator->state,
+									   builder->starts_capacity * sizeof(*builder->starts));
+	builder->ties = allocator->alloc(allocator->state, TIE_SLOTS * sizeof(*builder->ties));
+	builder->search = hm_search_create(allocator);
+	if (builder->starts == NULL || builder->ties == NULL || builder->search == NULL)
+	{
+		hm_builder_destroy(builder);
+		return NULL;
+	}
+	memset(builder->ties, 0, TIE_SLOTS * sizeof(*builder->ties));
+	return builder;
+}
+
+void
+hm_builder_destroy(HmBuilder *builder)
+{
+	HmAllocator allocator;
+
+	if (builder == NULL)
+		return;
+	allocator = builder->allocator;
+	hm_search_destroy(builder->search);
+	allocator.release(allocator.state, builder->ties);
+	allocator.release(allocator.state, builder->starts);
+	allocator.release(allocator.state, builder);
+}
+
+void
+hm_build_abort(HmBuildGraph *graph)
+{
+	__atomic_store_n(&graph->aborted, 1, __ATOMIC_RELEASE);
+}
+
+static inline bool
+is_aborted(const HmBuildGraph *graph)
+{
+	return __atomic_load_n(&graph->aborted, __ATOMIC_ACQUIRE) != 0;
+}
+
+bool
+hm_build_lock(HmBuildGraph *graph, uint32_t id)
+{
+	uint8_t    *lock = (uint8_t *) graph + graph->lock_offset + id;
+	int			spins = 0;
+
+	while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) != 0)
+	{
+		do
+		{
+			if (++spins < SPINS_BEFORE_YIELD)
+			{
+#if defined(__x86_64__) || defined(__i386__)
+				__builtin_ia32_pause();
+#endif
+				continue;
+			}
+			if (is_aborted(graph))
+				return false;
+			sched_yield();
+		} while (__atomic_load_n(lock, __ATOMIC_RELAXED) != 0);
+	}
+	return true;
+}
+
+void
+hm_build_unlock(HmBuildGraph *graph, uint32_t id)
+{
+	__atomic_store_n((uint8_t *) graph + graph->lock_offset + id, 0, __ATOMIC_RELEASE);
+}
+
+/*
+ * Turns away what has a distance that the search has met often enough.  Where
+ * thousands of copies of a vector lie together, they would fill all of
+ * ef_construction, and an element near them would get no link to anything
+ * else.  The table forgets when two distances fall into one slot; that only
+ * lets a few more pass.
+ */
+static void
+turn_away_ties(HmBuilder *builder)
+{
+	HmSearch   *search = builder->search;
+	uint32_t	most = builder->graph->params.ef_construction / 8 + 8;
+	int			i;
+
+	for (i = 0; i < search->batch_n; i++)
+	{
+		uint32_t	bits = hm_distance_bits(search->batch_distance[i]);
+		HmTieCount *slot = &builder->ties[(bits * UINT32_C(2654435769)) >> 22];
+
+		if (HM_LIKELY(slot->distance_bits != bits ||
+					  slot->search_number != builder->search_number))
+		{
+			slot->distance_bits = bits;
+			slot->search_number = builder->search_number;
+			slot->count = 0;
+		}
+		search->batch_flags[i] = ++slot->count > most ? HM_SKIPPED : HM_SCORED;
+	}
+}
+
+HmStatus
+hm_build_search_level(HmBuilder *builder, uint32_t id, int level,
+					  const HmCandidate *starts, int start_n, int ef)
+{
+	HmSearch   *search = builder->search;
+	HmStatus	status = hm_search_begin_level(search, &builder->store.store, level,
+											   starts, start_n, ef);
+
+	builder->search_number++;
+	while (status == HM_OK)
+	{
+		switch (hm_search_step(search))
+		{
+			case HM_STEP_SCORE:
+				builder->scorer->score(builder->scorer, id, search->batch_ids,
+									   search->batch_n, search->batch_distance);
+				turn_away_ties(builder);
+				break;
+			case HM_STEP_DONE:
+				return HM_OK;
+			case HM_STEP_LINKS:	/* this store always has the list */
+			case HM_STEP_NO_MEMORY:
+				status = HM_NO_MEMORY;
+				break;
+		}
+	}
+	return status;
+}
+
+/*
+ * Begins a descent: the entry point and its distance.  *level: the entry
+ * point's level, or -1 when the graph is empty.
+ */
+static HmCandidate
+begin_descent(HmBuilder *builder, uint32_t id, int *level)
+{
+	uint64_t	entry = hm_build_entry(builder->graph);
+	HmCandidate start;
+
+	start.id = (uint32_t) entry;
+	start.distance = 0;
+	*level = -1;
+	if (entry != HM_NO_ENTRY)
+	{
+		*level = (int) (entry >> 32);
+		builder->scorer->score(builder->scorer, id, &start.id, 1, &start.distance);
+	}
+	return start;
+}
+
+/* Descends greedily from *level until it is `to`; returns where it has arrived. */
+static HmStatus
+descend(HmBuilder *builder, uint32_t id, HmCandidate *start, int *level, int to)
+{
+	for (; *level > to; (*level)--)
+	{
+		HmStatus	status = hm_build_search_level(builder, id, *level, start, 1, 1);
+
+		if (status != HM_OK)
+			return status;
+		if (builder->search->result_n > 0)
+			*start = builder->search->results[0];
+	}
+	return HM_OK;
+}
+
+HmStatus
+hm_build_find(HmBuilder *builder, uint32_t id, int level)
+{
+	int			at;
+	HmCandidate start = begin_descent(builder, id, &at);
+	HmStatus	status = descend(builder, id, &start, &at, level);
+
+	if (status != HM_OK)
+		return status;
+	return hm_build_search_level(builder, id, level, &start, 1,
+								 (int) builder->graph->params.ef_construction);
+}
+
+/* hm_select_neighbours scores through this. */
+static void
+score_pairs(void *state, uint32_t from, const uint32_t *ids, int n, float *distance)
+{
+	const HmBuildScorer *scorer = state;
+
+	scorer->score(scorer, from, ids, n, distance);
+}
+
+static inline int
+select_neighbours(HmBuilder *builder, HmCandidate *candidates, int n, int limit)
+{
+	return hm_select_neighbours(candidates, n, limit, score_pairs, (void *) builder->scorer);
+}
+
+/*
+ * The reading half: fills chosen[L] for the element's levels from the lower of
+ * its own and the entry point's down to 0, and says which that is (-1 when the
+ * graph is empty).
+ */
+static HmStatus
+choose_neighbours(HmBuilder *builder, uint32_t id, int *from_level)
+{
+	HmSearch   *search = builder->search;
+	int			ef = (int) builder->graph->params.ef_construction;
+	int			own_level = hm_build_level(builder->graph, id);
+	int			start_n = 1;
+	int			level;
+	HmStatus	status;
+
+	builder->starts[0] = begin_descent(builder, id, &level);
+	status = descend(builder, id, &builder->starts[0], &level, own_level);
+	*from_level = level;
+	if (status != HM_OK)
+		return status;
+
+	for (; level >= 0; level--)
+	{
+		int			n;
+
+		status = hm_build_search_level(builder, id, level, builder->starts, start_n, ef);
+		if (status != HM_OK)
+			return status;
+		n = search->result_n;
+		if (n > 0)
+		{
+			start_n = n < builder->starts_capacity ? n : builder->starts_capacity;
+			memcpy(builder->starts, search->results, start_n * sizeof(HmCandidate));
+		}
+		n = select_neighbours(builder, search->results, n, (int) builder->graph->params.m);
+		memcpy(builder->chosen[level], search->results, n * sizeof(HmCandidate));
+		builder->chosen_n[level] = n;
+	}
+	return HM_OK;
+}
+
+static void
+sort_keys(uint64_t *keys, int n)
+{
+	int			i;
+
+	for (i = 1; i < n; i++)
+	{
+		uint64_t	key = keys[i];
+		int			j = i;
+
+		for (; j > 0 && keys[j - 1] > key; j--)
+			keys[j] = keys[j - 1];
+		keys[j] = key;
+	}
+}
+
+/*
+ * Chooses a full list anew from its links and one more.  The element is locked;
+ * readers may see some old links beside some new ones, all of them valid.
+ */
+static void
+prune_list(HmBuilder *builder, uint64_t *list, int size, uint64_t extra)
+{
+	uint64_t	keys[2 * HM_MAX_M + 1];
+	HmCandidate candidates[2 * HM_MAX_M + 1];
+	int			n;
+	int			i;
+
+	for (i = 0; i < size; i++)
+		keys[i] = hm_link_load(&list[i]);
+	keys[size] = extra;
+	sort_keys(keys, size + 1);
+	for (i = 0; i <= size; i++)
+		candidates[i] = hm_key_candidate(keys[i]);
+	n = select_neighbours(builder, candidates, size + 1, size);
+	for (i = 0; i < n; i++)
+		hm_link_store(&list[i], hm_key(candidates[i].distance, candidates[i].id));
+	for (; i < size; i++)
+		hm_link_store(&list[i], HM_NO_LINK);
+}
+
+/* Adds to a neighbour's list the link back to the new element. */
+static HmStatus
+link_back(HmBuilder *builder, uint32_t neighbour, int level, uint64_t key)
+{
+	HmBuildGraph *graph = builder->graph;
+	uint64_t   *list = hm_build_list(graph, neighbour, level);
+	int			size = hm_list_size(graph, level);
+	int			n = 0;
+
+	if (!hm_build_lock(graph, neighbour))
+		return HM_ABORTED;
+	while (n < size && hm_link_load(&list[n]) != HM_NO_LINK)
+		n++;
+	if (n < size)
+		hm_link_store(&list[n], key);
+	else
+		prune_list(builder, list, size, key);
+	hm_build_unlock(graph, neighbour);
+	return HM_OK;
+}
+
+/* Makes the element the entry point if none has a level as high. */
+static void
+offer_entry(HmBuildGraph *graph, uint32_t id)
+{
+	uint64_t	mine = (uint64_t) hm_build_level(graph, id) << 32 | id;
+	uint64_t	entry = hm_build_entry(graph);
+
+	while (entry == HM_NO_ENTRY || (entry >> 32) < (mine >> 32))
+	{
+		if (__atomic_compare_exchange_n(&graph->entry, &entry, mine, false,
+										__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return;
+	}
+}
+
+HmStatus
+hm_build_insert(HmBuilder *builder, uint32_t id)
+{
+	HmBuildGraph *graph = builder->graph;
+	int			from_level;
+	int			level;
+	int			i;
+	HmStatus	status;
+
+	if (is_aborted(graph))
+		return HM_ABORTED;
+	status = choose_neighbours(builder, id, &from_level);
+	if (status != HM_OK)
+		return status;
+
+	/*
+	 * The very first element has no neighbours.  When two processes have both
+	 * found the graph empty, the second looks again.
+	 */
+	if (from_level < 0)
+	{
+		offer_entry(graph, id);
+		if ((uint32_t) hm_build_entry(graph) == id)
+			return HM_OK;
+		status = choose_neighbours(builder, id, &from_level);
+		if (status != HM_OK)
+			return status;
+	}
+
+	for (level = 0; level <= from_level; level++)
+	{
+		uint64_t   *list = hm_build_list(graph, id, level);
+
+		for (i = 0; i < builder->chosen_n[level]; i++)
+			hm_link_store(&list[i], hm_key(builder->chosen[level][i].distance,
+										   builder->chosen[level][i].id));
+	}
+	for (level = 0; level <= from_level; level++)
+	{
+		for (i = 0; i < builder->chosen_n[level]; i++)
+		{
+			HmCandidate neighbour = builder->chosen[level][i];
+
+			status = link_back(builder, neighbour.id, level, hm_key(neighbour.distance, id));
+			if (status != HM_OK)
+				return status;
+		}
+	}
+	offer_entry(graph, id);
+	return HM_OK;
+}
+
+int
+hm_build_links(const HmBuildGraph *graph, uint32_t id, int level,
+			   const uint32_t *new_of_old, uint32_t *slots)
+{
+	const uint64_t *list = hm_build_list(graph, id, level);
+	uint64_t	keys[2 * HM_MAX_M];
+	int			size = hm_list_size(graph, level);
+	int			n = 0;
+	int			i;
+
+	for (; n < size; n++)
+	{
+		keys[n] = hm_link_load(&list[n]);
+		if (keys[n] == HM_NO_LINK)
+			break;
+	}
+	sort_keys(keys, n);
+	for (i = 0; i < n; i++)
+		slots[i] = new_of_old[hm_key_id(keys[i])];
+	for (; i < size; i++)
+		slots[i] = HM_NO_ID;
+	return n;
+}

@@ -1,0 +1,170 @@
+/*-------------------------------------------------------------------------
+ *
+ * codes.c
+ *	  Eight-bit codes of vectors: what a build computes its distances on.
+ *
+ * A record:
+ *
+ *		0					dim codes, int8
+ *		record_size - 8		float: scale
+ *		record_size - 4		float: constant, see below
+ *
+ * The codes come first, so that a record aligned to 64 bytes is read in whole
+ * cache lines.  With dot the integer dot product of two records' codes:
+ *
+ *		L2, cosine		constant_a + constant_b - 2 scale_a scale_b dot
+ *						where constant = scale * scale * (the codes' square)
+ *		inner product	constant_a + constant_b - scale_a scale_b dot + <c,c>
+ *						where constant = -<c, vector>
+ *
+ * For L2 the constant comes from the codes and not from the vector: the result
+ * is then the exact distance of two points, never negative, and zero between
+ * equal codes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "graph/codes.h"
+
+#include <float.h>
+#include <string.h>
+
+#include "simd/simd.h"
+
+#define LARGEST_CODE	127
+#define RECORD_TAIL		(2 * sizeof(float))
+#define CACHE_LINE		64
+#define PREFETCH_AHEAD	4		/* records */
+
+typedef struct RecordTail
+{
+	float		scale;
+	float		constant;
+} RecordTail;
+
+static inline RecordTail
+record_tail(const HmCodec *codec, const void *record)
+{
+	RecordTail	tail;
+
+	memcpy(&tail, (const char *) record + codec->record_size - RECORD_TAIL, sizeof(tail));
+	return tail;
+}
+
+void
+hm_codec_init(HmCodec *codec, HmMetric metric, uint32_t dim, const float *mean)
+{
+	codec->metric = metric;
+	codec->dim = dim;
+	codec->record_size = (dim + RECORD_TAIL + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	codec->mean = mean;
+	codec->mean_norm = hm_kernels->dot_f32(mean, mean, dim);
+}
+
+/*
+ * Subtracts the mean; returns the largest magnitude.  As integers, so that the
+ * compiler can vectorise it: for floats without sign the order is the same.
+ */
+static float
+centre(const HmCodec *codec, const float *vector, float *centred)
+{
+	uint32_t	largest = 0;
+	float		magnitude;
+	uint32_t	i;
+
+	for (i = 0; i < codec->dim; i++)
+	{
+		float		x = vector[i] - codec->mean[i];
+		uint32_t	bits;
+
+		centred[i] = x;
+		memcpy(&bits, &x, sizeof(bits));
+		bits &= UINT32_C(0x7FFFFFFF);
+		largest = bits > largest ? bits : largest;
+	}
+	memcpy(&magnitude, &largest, sizeof(magnitude));
+	return magnitude;
+}
+
+void
+hm_codec_encode(const HmCodec *codec, const float *vector, float *scratch, void *record)
+{
+	/* adding this to a small number leaves its nearest integer in the low bits */
+	const float magic = 12582912.0f;
+	int8_t	   *codes = record;
+	float		largest = centre(codec, vector, scratch);
+	float		inverse = LARGEST_CODE / largest;
+	RecordTail	tail = {0, 0};
+	uint32_t	i;
+
+	memset(record, 0, codec->record_size);
+
+	/* too small or too large for a scale: all codes zero */
+	if (largest > 0 && largest <= FLT_MAX && inverse <= FLT_MAX)
+	{
+		tail.scale = largest / LARGEST_CODE;
+		for (i = 0; i < codec->dim; i++)
+		{
+			float		x = scratch[i] * inverse + magic;
+			uint32_t	bits;
+
+			memcpy(&bits, &x, sizeof(bits));
+			codes[i] = (int8_t) (uint8_t) bits;
+		}
+	}
+	if (codec->metric == HM_INNER_PRODUCT)
+		tail.constant = -hm_kernels->dot_f32(codec->mean, vector, codec->dim);
+	else
+		tail.constant = tail.scale * tail.scale *
+			(float) hm_kernels->dot_i8(codes, codes, codec->dim);
+	memcpy((char *) record + codec->record_size - RECORD_TAIL, &tail, sizeof(tail));
+}
+
+static inline float
+tails_distance(const HmCodec *codec, RecordTail a, RecordTail b, int32_t dot)
+{
+	float		product = a.scale * b.scale * (float) dot;
+	float		distance;
+
+	if (codec->metric == HM_INNER_PRODUCT)
+		return a.constant + b.constant + codec->mean_norm - product;
+	distance = a.constant + b.constant - 2 * product;
+	return distance < 0 ? 0 : distance;
+}
+
+float
+hm_codec_distance(const HmCodec *codec, const void *a, const void *b)
+{
+	return tails_distance(codec, record_tail(codec, a), record_tail(codec, b),
+						  hm_kernels->dot_i8(a, b, codec->dim));
+}
+
+static inline void
+prefetch_record(const char *record, size_t size)
+{
+	size_t		at;
+
+	for (at = 0; at < size; at += CACHE_LINE)
+		__builtin_prefetch(record + at);
+}
+
+void
+hm_codec_distances(const HmCodec *codec, const void *records, const void *from,
+				   const uint32_t *ids, int n, float *distance)
+{
+	int32_t		(*dot) (const int8_t *, const int8_t *, size_t) = hm_kernels->dot_i8;
+	RecordTail	from_tail = record_tail(codec, from);
+	int			i;
+
+	for (i = 0; i < PREFETCH_AHEAD && i < n; i++)
+		prefetch_record((const char *) records + ids[i] * codec->record_size, codec->record_size);
+	for (i = 0; i < n; i++)
+	{
+		const char *record = (const char *) records + ids[i] * codec->record_size;
+
+		if (i + PREFETCH_AHEAD < n)
+			prefetch_record((const char *) records + ids[i + PREFETCH_AHEAD] * codec->record_size,
+							codec->record_size);
+		distance[i] = tails_distance(codec, from_tail, record_tail(codec, record),
+									 dot(from, (const int8_t *) record, codec->dim));
+	}
+}
