@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * allrows.h
+ *	  Every TID of an index, in stages.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HM_INDEX_ALLROWS_H
+#define HM_INDEX_ALLROWS_H
+
+#include "postgres.h"
+
+#include "index/reader.h"
+
+/* Entries of the log as a scan found them. */
+typedef struct HmLogRow
+{
+	ItemPointerData tid;
+	uint16		kind;			/* HM_LOG_VECTOR or an HmTailKind */
+	double		lower;			/* a lower bound of its distance (HM_LOG_VECTOR) */
+} HmLogRow;
+
+typedef struct HmLogRows
+{
+	HmLogRow   *rows;
+	uint32		count;
+	uint32		space;
+} HmLogRows;
+
+/* In this order, so that NaN comes after every number and NULL after all. */
+typedef enum HmAllRowsStage
+{
+	HM_STAGE_REFS,
+	HM_STAGE_POSTINGS,
+	HM_STAGE_LOG_VECTOR,
+	HM_STAGE_TAIL_WIDE,
+	HM_STAGE_LOG_WIDE,
+	HM_STAGE_TAIL_NAN,
+	HM_STAGE_LOG_NAN,
+	HM_STAGE_TAIL_NULL,
+	HM_STAGE_LOG_NULL,
+	HM_STAGE_END
+} HmAllRowsStage;
+
+typedef struct HmAllRows
+{
+	HmReader   *reader;
+	const HmLogRows *log;
+	HmAllRowsStage stage;
+	uint64		position;		/* within the stage's array or the log */
+	uint64		tail_position;	/* in TAIL, across the stages that read it */
+
+	HmArray		array;			/* what the buffer holds */
+	uint64		buffer_first;
+	uint64		buffer_count;
+	char	   *buffer;
+} HmAllRows;
+
+/* Starts at a stage; allocates in the current memory context. */
+extern void hm_all_rows_begin(HmAllRows *all, HmReader *reader, const HmLogRows *log,
+							  HmAllRowsStage stage);
+
+/*
+ * The next TID that is not tombstoned, as long as it belongs to a stage not
+ * after `last`; all->stage is its stage.
+ */
+extern bool hm_all_rows_next(HmAllRows *all, HmAllRowsStage last, ItemPointer tid);
+
+#endif							/* HM_INDEX_ALLROWS_H */

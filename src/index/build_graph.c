@@ -1,0 +1,571 @@
+/*-------------------------------------------------------------------------
+ *
+ * build_graph.c
+ *	  Second phase of a build: the graph, by several processes.
+ *
+ * The leader and the workers ("participants") share three mapped files: the
+ * half-precision copies, the eight-bit codes made from them, and the graph.
+ * What there is to do next is an atomic counter; who is quicker does more, and
+ * a worker that never starts leaves its share to the others.
+ *
+ *		encode		codes of all elements, in storage order, so that copies
+ *					and codes pass by once.  An insertion reads the codes of
+ *					any element, so everybody waits until all are there.
+ *		insert		elements in the order of hm_build_order.
+ *
+ * Errors.  A participant that fails raises its error between insertions, when
+ * it holds none of the graph's locks, and the leader either raised it or gets
+ * it from the worker; ending the transaction then ends the workers.  Only a
+ * fault of the graph's file can end an insertion in the middle, leaving a lock
+ * behind: then hm_build_abort frees those who would wait for it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "commands/progress.h"
+#include "graph/codes.h"
+#include "index/build_state.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "simd/simd.h"
+#include "storage/condition_variable.h"
+#include "storage/guard.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#define KEY_SHARED			1
+#define KEY_QUERY			2
+
+#define ENCODE_CHUNK		256 /* elements claimed at a time */
+#define INSERT_CHUNK		16
+#define MEAN_SAMPLE			4096	/* vectors that the mean is taken from */
+#define ELEMENTS_PER_WORKER	5000	/* fewer are not worth starting a process */
+
+/* A scratch area as a worker finds it. */
+typedef struct SharedArea
+{
+	size_t		size;
+	char		path[MAXPGPATH];
+} SharedArea;
+
+/* In dynamic shared memory; in the leader's own when there are no workers. */
+typedef struct BuildShared
+{
+	HmMetric	metric;
+	uint32		dim;
+	uint32		element_count;
+	SharedArea	copies;
+	SharedArea	codes;
+	SharedArea	graph;
+
+	pg_atomic_uint64 encode_next;	/* first element that nobody encodes yet */
+	pg_atomic_uint64 encoded;	/* elements whose code is there */
+	ConditionVariable all_encoded;
+	pg_atomic_uint64 insert_next;	/* first position of the order, likewise */
+	pg_atomic_uint64 inserted;
+
+	float		mean[FLEXIBLE_ARRAY_MEMBER];	/* dim values */
+} BuildShared;
+
+/* One process's part in the work. */
+typedef struct Participant
+{
+	BuildShared *shared;
+	bool		leader;			/* reports progress */
+	const uint16 *copies;
+	char	   *codes;
+	HmBuildGraph *graph;
+
+	HmCodec		codec;
+	HmBuildScorer scorer;
+	HmBuilder  *builder;
+	float	   *vector;			/* dim values each */
+	float	   *floats;
+
+	/* arguments and results of guarded calls */
+	uint32		first;
+	uint32		end;
+	HmStatus	status;
+	uint32		linked;
+} Participant;
+
+extern PGDLLEXPORT void hm_build_worker(dsm_segment *segment, shm_toc *toc);
+
+/* Memory for the graph floor: NULL, not an error, when there is none. */
+static void *
+allocate(void *state, size_t size)
+{
+	return MemoryContextAllocExtended(state, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+}
+
+static void
+release(void *state, void *pointer)
+{
+	if (pointer != NULL)
+		pfree(pointer);
+}
+
+static void
+score(const HmBuildScorer *scorer, uint32_t from, const uint32_t *ids, int n, float *distance)
+{
+	const Participant *participant = scorer->state;
+	const HmCodec *codec = &participant->codec;
+
+	hm_codec_distances(codec, participant->codes,
+					   participant->codes + from * codec->record_size, ids, n, distance);
+}
+
+static Participant *
+participant_create(BuildShared *shared, const HmScratch *copies, const HmScratch *codes,
+				   const HmScratch *graph, bool leader)
+{
+	Participant *participant = palloc0(sizeof(Participant));
+	HmAllocator allocator = {allocate, release, CurrentMemoryContext};
+
+	participant->shared = shared;
+	participant->leader = leader;
+	participant->copies = (const uint16 *) copies->base;
+	participant->codes = codes->base;
+	participant->graph = (HmBuildGraph *) graph->base;
+	participant->vector = palloc(shared->dim * sizeof(float));
+	participant->floats = palloc(shared->dim * sizeof(float));
+	hm_codec_init(&participant->codec, shared->metric, shared->dim, shared->mean);
+	participant->scorer.score = score;
+	participant->scorer.state = participant;
+	participant->builder = hm_builder_create(participant->graph, &participant->scorer, &allocator);
+	if (participant->builder == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed while preparing to build a graph of %u elements.",
+						   shared->element_count)));
+	return participant;
+}
+
+/* Raises the error for what the graph floor returned. */
+static void
+check_status(HmStatus status)
+{
+	switch (status)
+	{
+		case HM_OK:
+			break;
+		case HM_NO_MEMORY:
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory"),
+					 errdetail("Failed while building a graph.")));
+			break;
+		case HM_CORRUPT:
+			elog(ERROR, "graph under construction is damaged");
+			break;
+		case HM_ABORTED:
+			elog(ERROR, "graph construction was stopped by another process");
+			break;
+	}
+}
+
+static void
+abort_graph(void *argument)
+{
+	hm_build_abort(((Participant *) argument)->graph);
+}
+
+/* Runs a step of graph construction under the guard. */
+static void
+call_graph(Participant *participant, void (*step) (void *))
+{
+	if (!hm_guarded_call(step, participant))
+	{
+		/* It may have ended inside a lock; the header may not be there either. */
+		(void) hm_guarded_call(abort_graph, participant);
+		hm_scratch_failed();
+	}
+	check_status(participant->status);
+}
+
+static void
+encode_step(void *argument)
+{
+	Participant *participant = argument;
+	const HmCodec *codec = &participant->codec;
+
+	for (uint32 id = participant->first; id < participant->end; id++)
+	{
+		hm_kernels->f16_to_f32(participant->copies + (size_t) id * codec->dim,
+							   participant->vector, codec->dim);
+		hm_codec_encode(codec, participant->vector, participant->floats,
+						participant->codes + id * codec->record_size);
+	}
+}
+
+/* Encodes until nothing is left to claim, then waits for the others. */
+static void
+encode_elements(Participant *participant)
+{
+	BuildShared *shared = participant->shared;
+	uint32		count = shared->element_count;
+
+	for (;;)
+	{
+		uint64		first = pg_atomic_fetch_add_u64(&shared->encode_next, ENCODE_CHUNK);
+
+		if (first >= count)
+			break;
+		participant->first = (uint32) first;
+		participant->end = (uint32) Min(first + ENCODE_CHUNK, count);
+		hm_scratch_call(encode_step, participant);
+		CHECK_FOR_INTERRUPTS();
+
+		/* A full barrier: whoever sees the count sees the codes. */
+		if (pg_atomic_add_fetch_u64(&shared->encoded, participant->end - participant->first) == count)
+			ConditionVariableBroadcast(&shared->all_encoded);
+	}
+
+	ConditionVariablePrepareToSleep(&shared->all_encoded);
+	while (pg_atomic_read_u64(&shared->encoded) < count)
+		ConditionVariableSleep(&shared->all_encoded, PG_WAIT_EXTENSION);
+	ConditionVariableCancelSleep();
+	pg_read_barrier();
+}
+
+static void
+insert_step(void *argument)
+{
+	Participant *participant = argument;
+
+	participant->status = hm_build_insert(participant->builder,
+										  hm_build_order(participant->graph, participant->first));
+}
+
+static void
+insert_elements(Participant *participant)
+{
+	BuildShared *shared = participant->shared;
+	uint32		count = shared->element_count;
+
+	for (;;)
+	{
+		uint64		first = pg_atomic_fetch_add_u64(&shared->insert_next, INSERT_CHUNK);
+		uint64		end = Min(first + INSERT_CHUNK, count);
+		uint64		inserted;
+
+		if (first >= count)
+			break;
+		for (uint64 i = first; i < end; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			participant->first = (uint32) i;
+			call_graph(participant, insert_step);
+		}
+		inserted = pg_atomic_add_fetch_u64(&shared->inserted, end - first);
+		if (participant->leader)
+			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, inserted);
+	}
+}
+
+/* A worker's main function, called by name. */
+void
+hm_build_worker(dsm_segment *segment, shm_toc *toc)
+{
+	BuildShared *shared = shm_toc_lookup(toc, KEY_SHARED, false);
+	HmScratchSet *set = hm_scratch_set_create();
+	HmScratch  *copies;
+	HmScratch  *codes;
+	HmScratch  *graph;
+	Participant *participant;
+
+	debug_query_string = shm_toc_lookup(toc, KEY_QUERY, true);
+	pgstat_report_activity(STATE_RUNNING, debug_query_string);
+
+	copies = hm_scratch_attach(set, shared->copies.path, shared->copies.size);
+	codes = hm_scratch_attach(set, shared->codes.path, shared->codes.size);
+	graph = hm_scratch_attach(set, shared->graph.path, shared->graph.size);
+
+	participant = participant_create(shared, copies, codes, graph, false);
+	encode_elements(participant);
+	insert_elements(participant);
+	hm_builder_destroy(participant->builder);
+	hm_scratch_set_close(set);
+}
+
+/*
+ * How many workers to ask for.  The table's parallel_workers decides if set,
+ * otherwise the number of elements, within max_parallel_maintenance_workers.
+ * Memory has no say, as participants share theirs.
+ */
+static int
+choose_worker_count(Relation heap, uint32 element_count)
+{
+	int			wanted = RelationGetParallelWorkers(heap, -1);
+
+	if (!IsUnderPostmaster || !ActiveSnapshotSet())
+		return 0;
+	if (wanted < 0)
+		wanted = (int) (element_count / ELEMENTS_PER_WORKER) - 1;
+	return Max(0, Min(wanted, max_parallel_maintenance_workers));
+}
+
+/*
+ * Prepares shared memory, and parallel mode when workers are wanted; the caller
+ * fills *shared, then launches.  NULL when the leader works alone.
+ */
+static ParallelContext *
+begin_parallel(int workers, Size size, BuildShared **shared)
+{
+	ParallelContext *context;
+	Size		query_size = debug_query_string ? strlen(debug_query_string) + 1 : 0;
+
+	if (workers == 0)
+	{
+		*shared = palloc0(size);
+		return NULL;
+	}
+
+	EnterParallelMode();
+	context = CreateParallelContext("hnsw_mmap", "hm_build_worker", workers);
+	shm_toc_estimate_chunk(&context->estimator, size);
+	shm_toc_estimate_keys(&context->estimator, 1);
+	if (query_size > 0)
+	{
+		shm_toc_estimate_chunk(&context->estimator, query_size);
+		shm_toc_estimate_keys(&context->estimator, 1);
+	}
+
+	/* Without a free segment this leaves the leader alone, in its own memory. */
+	InitializeParallelDSM(context);
+
+	*shared = shm_toc_allocate(context->toc, size);
+	memset(*shared, 0, size);
+	shm_toc_insert(context->toc, KEY_SHARED, *shared);
+	if (query_size > 0)
+	{
+		char	   *query = shm_toc_allocate(context->toc, query_size);
+
+		memcpy(query, debug_query_string, query_size);
+		shm_toc_insert(context->toc, KEY_QUERY, query);
+	}
+	return context;
+}
+
+static void
+end_parallel(ParallelContext *context)
+{
+	if (context == NULL)
+		return;
+	DestroyParallelContext(context);
+	ExitParallelMode();
+}
+
+static void
+share_area(SharedArea *area, const HmScratch *scratch)
+{
+	area->size = scratch->size;
+	strlcpy(area->path, hm_scratch_path(scratch), sizeof(area->path));
+}
+
+static void
+init_shared(BuildShared *shared, const HmBuildState *build, const HmScratch *codes,
+			const float *mean)
+{
+	shared->metric = build->meta.metric;
+	shared->dim = build->meta.dim;
+	shared->element_count = build->element_count;
+	share_area(&shared->copies, build->copies);
+	share_area(&shared->codes, codes);
+	share_area(&shared->graph, build->graph_area);
+	pg_atomic_init_u64(&shared->encode_next, 0);
+	pg_atomic_init_u64(&shared->encoded, 0);
+	ConditionVariableInit(&shared->all_encoded);
+	pg_atomic_init_u64(&shared->insert_next, 0);
+	pg_atomic_init_u64(&shared->inserted, 0);
+	memcpy(shared->mean, mean, build->meta.dim * sizeof(float));
+}
+
+/* Arguments of mean_step. */
+typedef struct MeanCall
+{
+	const HmBuildState *build;
+	double	   *sum;			/* dim values, zero */
+	float	   *vector;			/* dim values */
+	float	   *mean;
+} MeanCall;
+
+/* The mean of up to MEAN_SAMPLE vectors, evenly spread over the table. */
+static void
+mean_step(void *argument)
+{
+	MeanCall   *call = argument;
+	const HmBuildState *build = call->build;
+	uint32		dim = build->meta.dim;
+	uint32		sample = Min(build->element_count, MEAN_SAMPLE);
+
+	for (uint32 i = 0; i < sample; i++)
+	{
+		uint64		id = (uint64) i * build->element_count / sample;
+
+		hm_kernels->f16_to_f32((const uint16 *) build->copies->base + id * dim, call->vector, dim);
+		for (uint32 j = 0; j < dim; j++)
+			call->sum[j] += call->vector[j];
+	}
+	for (uint32 j = 0; j < dim; j++)
+		call->mean[j] = (float) (call->sum[j] / sample);
+}
+
+static float *
+compute_mean(const HmBuildState *build)
+{
+	uint32		dim = build->meta.dim;
+	MeanCall	call = {
+		.build = build,
+		.sum = palloc0(dim * sizeof(double)),
+		.vector = palloc(dim * sizeof(float)),
+		.mean = palloc(dim * sizeof(float))
+	};
+
+	hm_scratch_call(mean_step, &call);
+	pfree(call.sum);
+	pfree(call.vector);
+	return call.mean;
+}
+
+/* Arguments of init_step. */
+typedef struct InitCall
+{
+	HmBuildState *build;
+	const HmBuildParams *params;
+} InitCall;
+
+static void
+init_step(void *argument)
+{
+	InitCall   *call = argument;
+
+	call->build->graph = hm_build_init(call->build->graph_area->base, call->params);
+}
+
+/* Reserves the graph's memory and lays it out, empty. */
+static void
+init_graph(HmBuildState *build)
+{
+	HmBuildParams params = {
+		.element_count = build->element_count,
+		.m = build->meta.m,
+		.ef_construction = Max(build->meta.ef_construction, build->meta.m),
+		.seed = hm_build_random()
+	};
+	InitCall	call = {build, &params};
+	size_t		size = hm_build_size(&params);
+
+	if (size == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a graph of %u elements does not fit into the address space",
+						build->element_count)));
+	build->graph_area = hm_scratch_create(build->scratch);
+	hm_scratch_reserve(build->graph_area, size);
+	hm_scratch_call(init_step, &call);
+}
+
+static void
+connect_step(void *argument)
+{
+	Participant *participant = argument;
+
+	participant->status = hm_build_connect(participant->builder, &participant->linked);
+}
+
+/* Arguments and result of number_step. */
+typedef struct NumberCall
+{
+	HmBuildState *build;
+	HmBuilder  *builder;
+	HmStatus	status;
+} NumberCall;
+
+static void
+number_step(void *argument)
+{
+	NumberCall *call = argument;
+	HmBuildState *build = call->build;
+
+	call->status = hm_build_renumber(call->builder, (uint32 *) build->new_of_old->base,
+									 (uint32 *) build->old_of_new->base, build->level_count);
+}
+
+/* The last two steps, by the leader alone: reach everything, number everything. */
+static void
+finish_graph(HmBuildState *build, Participant *participant)
+{
+	uint64		size = build->element_count * (uint64) sizeof(uint32);
+	NumberCall	call = {.build = build, .builder = participant->builder};
+
+	hm_build_enter(build, HM_BUILD_CONNECT, 0, 0);
+	call_graph(participant, connect_step);
+	ereport(DEBUG1,
+			(errmsg_internal("%u elements could not be reached and were linked", participant->linked)));
+	CHECK_FOR_INTERRUPTS();
+
+	hm_build_enter(build, HM_BUILD_NUMBER, 0, 0);
+	build->new_of_old = hm_scratch_create(build->scratch);
+	build->old_of_new = hm_scratch_create(build->scratch);
+	hm_scratch_reserve(build->new_of_old, size);
+	hm_scratch_reserve(build->old_of_new, size);
+	hm_scratch_call(number_step, &call);
+	check_status(call.status);
+	CHECK_FOR_INTERRUPTS();
+}
+
+void
+hm_build_make_graph(HmBuildState *build)
+{
+	ParallelContext *context;
+	BuildShared *shared;
+	Participant *participant;
+	HmScratch  *codes;
+	HmCodec		codec;
+	float	   *mean;
+
+	hm_build_enter(build, HM_BUILD_GRAPH, build->element_count, 0);
+
+	mean = compute_mean(build);
+	hm_codec_init(&codec, build->meta.metric, build->meta.dim, mean);
+	codes = hm_scratch_create(build->scratch);
+	hm_scratch_reserve(codes, (uint64) build->element_count * codec.record_size);
+	init_graph(build);
+
+	context = begin_parallel(choose_worker_count(build->heap, build->element_count),
+							 add_size(offsetof(BuildShared, mean), build->meta.dim * sizeof(float)),
+							 &shared);
+	init_shared(shared, build, codes, mean);
+	if (context != NULL)
+		LaunchParallelWorkers(context);
+
+	participant = participant_create(shared, build->copies, codes, build->graph_area, true);
+	encode_elements(participant);
+	insert_elements(participant);
+
+	/* Raises a worker's error, if there was one. */
+	if (context != NULL)
+		WaitForParallelWorkersToFinish(context);
+	if (pg_atomic_read_u64(&shared->inserted) != build->element_count)
+		elog(ERROR, "graph was built from " UINT64_FORMAT " elements instead of %u",
+			 pg_atomic_read_u64(&shared->inserted), build->element_count);
+
+	finish_graph(build, participant);
+
+	hm_builder_destroy(participant->builder);
+	hm_scratch_close(codes);
+	if (build->meta.vectors != HM_VECTORS_FP16)
+	{
+		hm_scratch_close(build->copies);
+		build->copies = NULL;
+	}
+	end_parallel(context);
+}

@@ -1,0 +1,349 @@
+/*-------------------------------------------------------------------------
+ *
+ * build_scan.c
+ *	  First phase of a build: from rows to elements.
+ *
+ * Equal vectors become one element.  HNSW does badly with many copies of one
+ * point (they link to each other only), and tables have them: a default, an
+ * empty text.  Two rows share an element if a 64-bit hash of their vectors'
+ * bytes agrees and their half-precision copies are equal.  The hash's seed is
+ * drawn for each build, so nobody can prepare vectors that collide.  Were two
+ * different vectors merged all the same (about one chance in 2^64 for each
+ * pair with equal copies), no answer would be wrong: their copies being equal,
+ * the search ranks both as near as half precision can tell, and the key of a
+ * row that is returned is always computed from the row itself.
+ *
+ * The table that finds equal vectors is open-addressed with linear probing.
+ * Each slot is one word: the hash's upper half, and the element's number plus
+ * one, so that zero means empty.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "common/hashfn.h"
+#include "index/build_state.h"
+#include "index/element.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#define FIRST_SLOTS		8192	/* of the hash table; a power of two */
+#define REHASH_STEP		1048576 /* elements between looks for interrupts */
+#define OUT_OF_LINE_WARNING 5	/* percent of vectors */
+
+typedef struct BuildScan
+{
+	HmBuildState *build;
+	MemoryContext row_context;	/* reset after each row */
+	float	   *floats;			/* dim values, for hm_element_make */
+	uint16	   *copy;			/* dim values: the row's copy */
+	uint64		hash_seed;
+	bool		varlena;		/* the column's type has varying length */
+
+	HmScratch  *table;			/* slot_count words */
+	uint64		slot_count;
+
+	uint64		vectors;		/* rows with a vector */
+	uint64		out_of_line;	/* of them, not readable in place */
+} BuildScan;
+
+/* Arguments and result of a guarded call. */
+typedef struct StoreCall
+{
+	BuildScan  *scan;
+	uint64		hash;
+	HmRef		ref;
+	uint32		first;			/* rehash: elements first .. end - 1 */
+	uint32		end;
+} StoreCall;
+
+static inline uint64
+make_slot(uint64 hash, uint32 id)
+{
+	return (hash & UINT64CONST(0xFFFFFFFF00000000)) | ((uint64) id + 1);
+}
+
+static inline uint32
+slot_id(uint64 slot)
+{
+	return (uint32) slot - 1;
+}
+
+/* Puts elements of the scratch area of rows into the table, which has room. */
+static void
+rehash(void *argument)
+{
+	StoreCall  *call = argument;
+	const HmBuildRow *rows = (const HmBuildRow *) call->scan->build->rows->base;
+	uint64	   *slots = (uint64 *) call->scan->table->base;
+	uint64		mask = call->scan->slot_count - 1;
+
+	for (uint32 id = call->first; id < call->end; id++)
+	{
+		uint64		hash = rows[id].hash;
+		uint64		i = hash & mask;
+
+		while (slots[i] != 0)
+			i = (i + 1) & mask;
+		slots[i] = make_slot(hash, id);
+	}
+}
+
+/* Makes sure that one more element fits into the table, at most two thirds full. */
+static void
+make_room(BuildScan *scan)
+{
+	HmBuildState *build = scan->build;
+
+	if ((uint64) build->element_count * 3 < scan->slot_count * 2)
+		return;
+
+	if (scan->table != NULL)
+		hm_scratch_close(scan->table);
+	scan->slot_count = scan->slot_count == 0 ? FIRST_SLOTS : scan->slot_count * 2;
+	scan->table = hm_scratch_create(build->scratch);
+	hm_scratch_reserve(scan->table, scan->slot_count * sizeof(uint64));
+
+	for (uint32 first = 0; first < build->element_count;)
+	{
+		StoreCall	call = {.scan = scan, .first = first};
+
+		call.end = first + Min(build->element_count - first, REHASH_STEP);
+		hm_scratch_call(rehash, &call);
+		first = call.end;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Stores the row of scan->copy as a posting of an equal element, or as a new
+ * element.  The scratch areas have room for either.
+ */
+static void
+store(void *argument)
+{
+	StoreCall  *call = argument;
+	BuildScan  *scan = call->scan;
+	HmBuildState *build = scan->build;
+	size_t		size = build->meta.dim * sizeof(uint16);
+	HmBuildRow *rows = (HmBuildRow *) build->rows->base;
+	uint64	   *slots = (uint64 *) scan->table->base;
+	uint64		mask = scan->slot_count - 1;
+	uint64		i;
+
+	for (i = call->hash & mask; slots[i] != 0; i = (i + 1) & mask)
+	{
+		uint32		id = slot_id(slots[i]);
+
+		if (slots[i] == make_slot(call->hash, id) &&
+			rows[id].hash == call->hash &&
+			memcmp(build->copies->base + id * size, scan->copy, size) == 0)
+		{
+			HmPosting  *posting = (HmPosting *) build->postings->base + build->posting_count;
+
+			posting->element = id;
+			posting->tid = call->ref.tid;
+			posting->unused = 0;
+			build->posting_count++;
+			return;
+		}
+	}
+
+	slots[i] = make_slot(call->hash, build->element_count);
+	rows[build->element_count].ref = call->ref;
+	rows[build->element_count].hash = call->hash;
+	memcpy(build->copies->base + build->element_count * size, scan->copy, size);
+	build->element_count++;
+}
+
+static void
+add_vector(BuildScan *scan, const HmVector *vector, const HmElement *element, ItemPointer tid)
+{
+	HmBuildState *build = scan->build;
+	uint64		size = build->meta.dim * sizeof(uint16);
+	size_t		component = vector->kind == HM_F32 ? sizeof(float) : sizeof(uint16);
+	StoreCall	call = {
+		.scan = scan,
+		.ref = {.tid = *tid, .fingerprint = element->fingerprint}
+	};
+
+	call.hash = hash_bytes_extended((const unsigned char *) vector->data,
+									(int) (vector->dim * component), scan->hash_seed);
+
+	if (build->element_count == HM_NO_ID - 1 || build->posting_count == UINT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("table \"%s\" has more vectors than index \"%s\" can hold",
+						RelationGetRelationName(build->heap),
+						RelationGetRelationName(build->index)),
+				 errdetail("An hnsw_mmap index holds at most %u different vectors and %u repetitions.",
+						   HM_NO_ID - 1, UINT32_MAX),
+				 errhint("Partition the table.")));
+
+	make_room(scan);
+	hm_scratch_reserve(build->copies, (build->element_count + UINT64CONST(1)) * size);
+	hm_scratch_reserve(build->rows, (build->element_count + UINT64CONST(1)) * sizeof(HmBuildRow));
+	hm_scratch_reserve(build->postings, (build->posting_count + UINT64CONST(1)) * sizeof(HmPosting));
+	hm_scratch_call(store, &call);
+
+	build->max_norm = Max(build->max_norm, element->norm);
+}
+
+static void
+store_tail(void *argument)
+{
+	StoreCall  *call = argument;
+	HmBuildState *build = call->scan->build;
+	HmTailEntry *entry = (HmTailEntry *) build->tail->base + build->tail_count;
+
+	entry->tid = call->ref.tid;
+	entry->kind = call->ref.fingerprint;
+	build->tail_count++;
+}
+
+/* Keeps a row that is not ranked by the graph. */
+static void
+add_tail(BuildScan *scan, HmTailKind kind, ItemPointer tid)
+{
+	HmBuildState *build = scan->build;
+	StoreCall	call = {.scan = scan, .ref = {.tid = *tid, .fingerprint = kind}};
+
+	if (build->tail_count == UINT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("table \"%s\" has more than %u rows without a rankable vector",
+						RelationGetRelationName(build->heap), UINT32_MAX),
+				 errhint("Create a partial index WHERE the vector is not null.")));
+
+	hm_scratch_reserve(build->tail, (build->tail_count + UINT64CONST(1)) * sizeof(HmTailEntry));
+	hm_scratch_call(store_tail, &call);
+}
+
+/* Takes dimension and scale from the first vector, or checks a later one. */
+static void
+check_dimension(BuildScan *scan, const HmVector *vector, ItemPointer tid)
+{
+	HmBuildState *build = scan->build;
+	HmMeta	   *meta = &build->meta;
+
+	if (meta->dim == 0)
+	{
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
+
+		meta->dim = vector->dim;
+		meta->scale = hm_element_scale(meta->metric, vector);
+		scan->floats = palloc(meta->dim * sizeof(float));
+		scan->copy = palloc(meta->dim * sizeof(uint16));
+		MemoryContextSwitchTo(old);
+	}
+	else if (meta->dim != vector->dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("expected %u dimensions, not %u", meta->dim, vector->dim),
+				 errdetail("Row (%u,%u) of table \"%s\" differs from the first vector in index \"%s\".",
+						   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid),
+						   RelationGetRelationName(build->heap),
+						   RelationGetRelationName(build->index))));
+}
+
+/* Indexes one row: an IndexBuildCallback. */
+static void
+scan_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool alive, void *state)
+{
+	BuildScan  *scan = state;
+	HmBuildState *build = scan->build;
+	MemoryContext old;
+	HmVector	vector;
+	HmElement	element;
+	void	   *detoasted;		/* goes with row_context */
+
+	build->index_tuples++;
+
+	if (isnull[0])
+	{
+		add_tail(scan, HM_TAIL_NULL, tid);
+		return;
+	}
+
+	/*
+	 * VACUUM may have removed the out-of-line value of a deleted row before
+	 * the row itself, as the TOAST table has a horizon of its own.  An older
+	 * snapshot may still see the row, so it must be indexed, but the value
+	 * must not be looked for: as a wide row, its distance is computed by the
+	 * scan that sees it.
+	 */
+	if (!alive && scan->varlena && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(values[0])))
+	{
+		add_tail(scan, HM_TAIL_WIDE, tid);
+		return;
+	}
+
+	scan->vectors++;
+	if (scan->varlena && (VARATT_IS_EXTERNAL(DatumGetPointer(values[0])) ||
+						  VARATT_IS_COMPRESSED(DatumGetPointer(values[0]))))
+		scan->out_of_line++;
+
+	old = MemoryContextSwitchTo(scan->row_context);
+	vector = build->opclass->type->view(values[0], &detoasted);
+	check_dimension(scan, &vector, tid);
+	element = hm_element_make(build->meta.metric, build->meta.scale, &vector,
+							  scan->floats, scan->copy);
+	MemoryContextSwitchTo(old);
+
+	if (element.kind == HM_LOG_VECTOR)
+		add_vector(scan, &vector, &element, tid);
+	else
+		add_tail(scan, (HmTailKind) element.kind, tid);
+	MemoryContextReset(scan->row_context);
+}
+
+/* Tells the user when queries will have to go the slow way to most vectors. */
+static void
+warn_out_of_line(const BuildScan *scan)
+{
+	const HmBuildState *build = scan->build;
+	double		percent;
+	AttrNumber	column = build->index_info->ii_IndexAttrNumbers[0];
+
+	if (build->meta.vectors != HM_VECTORS_HEAP || scan->vectors == 0)
+		return;
+	percent = 100.0 * scan->out_of_line / scan->vectors;
+	if (percent < OUT_OF_LINE_WARNING)
+		return;
+
+	ereport(WARNING,
+			(errmsg("%.0f%% of the vectors in column \"%s\" of table \"%s\" are compressed or stored out of line",
+					percent,
+					NameStr(TupleDescAttr(RelationGetDescr(build->heap), column - 1)->attname),
+					RelationGetRelationName(build->heap)),
+			 errdetail("Index \"%s\" cannot read such vectors in place, which makes queries several times slower.",
+					   RelationGetRelationName(build->index)),
+			 errhint("Use ALTER TABLE ... ALTER COLUMN ... SET STORAGE MAIN before loading the table, or create the index WITH (vectors = 'fp16').")));
+}
+
+void
+hm_build_scan(HmBuildState *build)
+{
+	BuildScan  *scan = palloc0(sizeof(BuildScan));
+
+	scan->build = build;
+	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap build row",
+											  ALLOCSET_DEFAULT_SIZES);
+	scan->hash_seed = hm_build_random();
+	scan->varlena = TupleDescAttr(RelationGetDescr(build->index), 0)->attlen == -1;
+
+	build->copies = hm_scratch_create(build->scratch);
+	build->rows = hm_scratch_create(build->scratch);
+	build->postings = hm_scratch_create(build->scratch);
+	build->tail = hm_scratch_create(build->scratch);
+
+	hm_build_enter(build, HM_BUILD_SCAN, 0, 0);
+	build->heap_tuples = table_index_build_scan(build->heap, build->index, build->index_info,
+												true, true, scan_row, scan, NULL);
+
+	if (scan->table != NULL)
+		hm_scratch_close(scan->table);
+	warn_out_of_line(scan);
+	MemoryContextDelete(scan->row_context);
+}

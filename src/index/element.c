@@ -1,0 +1,139 @@
+/*-------------------------------------------------------------------------
+ *
+ * element.c
+ *	  From a row's vector to what the index keeps of it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "index/element.h"
+#include "simd/simd.h"
+
+#define HALF_MAX	65504.0f
+
+/*
+ * Below this norm the squares of a vector's components leave single
+ * precision, in which graph distances are computed.
+ */
+#define TINY_NORM	1e-15
+
+/* Above it their sum may. */
+#define HUGE_NORM	1e18
+
+uint16
+hm_fingerprint(const HmVector *vector)
+{
+	uint32		last = vector->dim - 1;
+	uint32		position[4] = {0, last / 3, last - last / 3, last};
+	uint32		hash = 0x9E3779B9;
+
+	for (int i = 0; i < 4; i++)
+	{
+		uint32		word = 0;
+
+		if (vector->kind == HM_F32)
+			memcpy(&word, (const char *) vector->data + position[i] * sizeof(uint32), sizeof(uint32));
+		else
+			memcpy(&word, (const char *) vector->data + position[i] * sizeof(uint16), sizeof(uint16));
+		hash = (hash ^ word) * 0x85EBCA6B;
+		hash ^= hash >> 15;
+	}
+	return (uint16) (hash ^ (hash >> 16));
+}
+
+static float
+largest_component(const float *values, int dim)
+{
+	float		largest = 0;
+
+	for (int i = 0; i < dim; i++)
+		largest = Max(largest, fabsf(values[i]));
+	return largest;
+}
+
+HmElement
+hm_element_make(HmMetric metric, int scale, const HmVector *vector, float *scratch, uint16 *copy)
+{
+	HmElement	element = {.fingerprint = hm_fingerprint(vector)};
+	double		norm = sqrt(hm_squared_norm(vector));
+
+	if (isnan(norm) || (metric == HM_COSINE && norm == 0))
+	{
+		element.kind = HM_TAIL_NAN;
+		return element;
+	}
+	if (isinf(norm) || norm > HUGE_NORM || (norm > 0 && norm < TINY_NORM))
+	{
+		element.kind = HM_TAIL_WIDE;
+		return element;
+	}
+
+	if (vector->kind == HM_F32)
+		memcpy(scratch, vector->data, vector->dim * sizeof(float));
+	else
+	{
+		/* the kernels take any alignment; the type of the pointer does not matter to them */
+		hm_kernels->f16_to_f32(vector->data, scratch, vector->dim);
+	}
+
+	if (metric == HM_COSINE)
+	{
+		float		inverse = (float) (1.0 / norm);
+
+		for (int i = 0; i < vector->dim; i++)
+			scratch[i] *= inverse;
+		norm = 1;
+	}
+	else
+	{
+		float		factor = ldexpf(1.0f, scale);
+
+		if (scale != 0)
+		{
+			for (int i = 0; i < vector->dim; i++)
+				scratch[i] *= factor;
+		}
+		if (largest_component(scratch, vector->dim) > HALF_MAX)
+		{
+			element.kind = HM_TAIL_WIDE;
+			return element;
+		}
+	}
+
+	hm_kernels->f32_to_f16(scratch, copy, vector->dim);
+	element.kind = HM_LOG_VECTOR;
+	element.norm = (float) norm;
+	return element;
+}
+
+int
+hm_element_scale(HmMetric metric, const HmVector *vector)
+{
+	float		largest = 0;
+	int			exponent;
+
+	if (metric == HM_COSINE || vector->kind == HM_F16)
+		return 0;
+
+	for (int i = 0; i < vector->dim; i++)
+	{
+		float		value;
+
+		memcpy(&value, (const char *) vector->data + i * sizeof(float), sizeof(float));
+		if (isfinite(value))
+			largest = Max(largest, fabsf(value));
+	}
+
+	/*
+	 * Half precision has its full eleven bits from 2^-14 to 2^16.  Most
+	 * vectors need no scaling; the others' first largest component is put at
+	 * about 1, which leaves room on both sides for what follows.
+	 */
+	(void) frexpf(largest, &exponent);
+	if (largest == 0 || (exponent >= -4 && exponent <= 12))
+		return 0;
+	return Max(-120, Min(120, -exponent));
+}

@@ -1,0 +1,64 @@
+/*-------------------------------------------------------------------------
+ *
+ * insert.c
+ *	  aminsert: a row becomes an entry of the log.
+ *
+ * Nothing of the graph is read or changed.  The only lock held for longer than
+ * a page copy is that of the log's last page, while one entry is added; see
+ * storage/log.h.  A rolled back insertion leaves its entry, which points to a
+ * dead row like any other index entry does, until VACUUM blanks it.
+ *
+ * The first vector that an empty index meets fixes its dimension.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "index/element.h"
+#include "index/index.h"
+#include "storage/log.h"
+#include "storage/metapage.h"
+
+bool
+hm_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation heap,
+		  IndexUniqueCheck check_unique, bool index_unchanged, IndexInfo *index_info)
+{
+	const HmOpclass *opclass = hm_opclass(index);
+	HmDirectory directory;
+	HmElement	element;
+	HmVector	vector;
+	void	   *copied;
+	float	   *scratch;
+	uint16	   *copy;
+
+	hm_directory_read(index, &directory);
+
+	if (isnull[0])
+	{
+		hm_log_append(index, &directory, tid, HM_TAIL_NULL, 0, NULL);
+		return false;
+	}
+
+	vector = opclass->type->view(values[0], &copied);
+	if (directory.meta.dim == 0)
+		hm_log_set_dimension(index, &directory, vector.dim,
+							 hm_element_scale(opclass->metric, &vector));
+	if ((uint32) vector.dim != directory.meta.dim)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("expected %u dimensions, not %d", directory.meta.dim, vector.dim),
+				 errdetail("Index \"%s\" has vectors of %u dimensions.",
+						   RelationGetRelationName(index), directory.meta.dim)));
+
+	scratch = palloc(vector.dim * sizeof(float));
+	copy = palloc(vector.dim * sizeof(uint16));
+	element = hm_element_make(opclass->metric, directory.meta.scale, &vector, scratch, copy);
+	hm_log_append(index, &directory, tid, element.kind, element.norm,
+				  element.kind == HM_LOG_VECTOR ? copy : NULL);
+
+	pfree(scratch);
+	pfree(copy);
+	if (copied != NULL)
+		pfree(copied);
+	return false;
+}

@@ -1,0 +1,183 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *	  The query vector of a scan, and what approximate distances say about
+ *	  exact ones.
+ *
+ * Error bounds.  A half-precision copy y of x has |y - x| <= 2^-11 |x| plus at
+ * most 2^-25 (in the copy's scale) per component where x is subnormal there.
+ * By the triangle inequality the Euclidean distance from the query moves by no
+ * more than that, an inner product by |q| times it, and a cosine by it for
+ * normalised vectors.  Sums in single precision over dim terms in at least 64
+ * lanes add a relative error of about (dim / 64 + 8) * 2^-24 of the sum of
+ * absolute terms; serial sums are carried in as many accumulators as the
+ * compiler makes of them, so the bound below uses dim / 4.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "index/query.h"
+#include "simd/simd.h"
+
+/* Beyond these norms sums of squares leave single precision. */
+#define EXTREME_NORM	1e18
+#define VANISHING_NORM	1e-15
+
+float
+hm_query_rank_row(const HmQuery *query, HmElementKind kind, const void *vector)
+{
+	HmDotNorms	sums;
+
+	switch (query->metric)
+	{
+		case HM_L2:
+			return kind == HM_F32 ?
+				hm_kernels->l2sq_f32(query->raw, vector, query->dim) :
+				hm_kernels->l2sq_f32_f16(query->raw, vector, query->dim);
+		case HM_INNER_PRODUCT:
+			return kind == HM_F32 ?
+				-hm_kernels->dot_f32(query->raw, vector, query->dim) :
+				-hm_kernels->dot_f32_f16(query->raw, vector, query->dim);
+		case HM_COSINE:
+			sums = kind == HM_F32 ?
+				hm_kernels->dot_norms_f32(query->raw, vector, query->dim) :
+				hm_kernels->dot_norms_f32_f16(query->raw, vector, query->dim);
+			return 1.0f - sums.dot / (sqrtf(sums.norm_a) * sqrtf(sums.norm_b));
+	}
+	return NAN;
+}
+
+float
+hm_query_sum_copy(const HmQuery *query, const uint16 *piece, int first, int count)
+{
+	return query->metric == HM_L2 ?
+		hm_kernels->l2sq_f32_f16(query->prepared + first, piece, count) :
+		hm_kernels->dot_f32_f16(query->prepared + first, piece, count);
+}
+
+float
+hm_query_rank_sum(const HmQuery *query, float sum)
+{
+	switch (query->metric)
+	{
+		case HM_L2:
+			return sum;
+		case HM_INNER_PRODUCT:
+			return -sum;
+		case HM_COSINE:
+			return 1.0f - sum;
+	}
+	return NAN;
+}
+
+float
+hm_query_rank_copy(const HmQuery *query, const uint16 *copy)
+{
+	return hm_query_rank_sum(query, hm_query_sum_copy(query, copy, 0, query->dim));
+}
+
+double
+hm_query_row_distance(const HmQuery *query, float rank)
+{
+	return hm_rank_to_distance(query->metric, rank);
+}
+
+double
+hm_query_copy_distance(const HmQuery *query, float rank)
+{
+	return hm_rank_to_distance(query->metric, rank) * query->unscale;
+}
+
+/* What single-precision sums may be off by. */
+static double
+sum_error(const HmQuery *query, double distance, double max_norm)
+{
+	double		relative = (query->dim / 4.0 + 16) * ldexp(1.0, -24);
+
+	switch (query->metric)
+	{
+		case HM_L2:
+			return relative * distance;
+		case HM_INNER_PRODUCT:
+			return relative * query->norm * max_norm;
+		case HM_COSINE:
+			return relative;
+	}
+	return 0;
+}
+
+double
+hm_query_row_error(const HmQuery *query, double distance, double max_norm)
+{
+	return sum_error(query, fabs(distance), max_norm);
+}
+
+double
+hm_query_copy_error(const HmQuery *query, double distance, double max_norm, bool exact_copies)
+{
+	double		moved;
+
+	if (query->metric == HM_COSINE)
+		max_norm = 1;
+	else if (exact_copies)
+		return sum_error(query, fabs(distance), max_norm);
+
+	/* the unscaled scale is 2^-s, or 2^-2s for inner products */
+	moved = max_norm * ldexp(1.0, -11) + sqrt(query->dim) * ldexp(1.0, -25) *
+		(query->metric == HM_INNER_PRODUCT ? sqrt(query->unscale) : query->unscale);
+	if (query->metric == HM_INNER_PRODUCT)
+		moved *= query->norm;
+	return moved + sum_error(query, fabs(distance), max_norm);
+}
+
+void
+hm_query_prepare(HmQuery *query, const HmMeta *meta, const HmVector *vector)
+{
+	double		factor;
+
+	memset(query, 0, sizeof(HmQuery));
+	query->metric = meta->metric;
+	query->unscale = 1;
+	if (vector == NULL)
+	{
+		query->kind = HM_QUERY_NONE;
+		return;
+	}
+
+	if (meta->dim != 0)
+		hm_check_dimensions(meta->dim, vector->dim);
+	query->dim = vector->dim;
+	query->norm = sqrt(hm_squared_norm(vector));
+	if (isnan(query->norm) || (query->metric == HM_COSINE && query->norm == 0))
+	{
+		query->kind = HM_QUERY_NONE;
+		return;
+	}
+
+	/* An infinite component makes this infinite too. */
+	factor = query->metric == HM_COSINE ? 1 / query->norm : ldexp(1.0, meta->scale);
+	if (query->norm > EXTREME_NORM || query->norm * factor > EXTREME_NORM ||
+		(query->norm > 0 && query->norm < VANISHING_NORM))
+	{
+		query->kind = HM_QUERY_EXTREME;
+		return;
+	}
+
+	query->kind = HM_QUERY_RANKED;
+	query->raw = palloc(query->dim * sizeof(float));
+	query->prepared = palloc(query->dim * sizeof(float));
+	if (vector->kind == HM_F32)
+		memcpy(query->raw, vector->data, query->dim * sizeof(float));
+	else
+		hm_kernels->f16_to_f32(vector->data, query->raw, query->dim);
+	for (int i = 0; i < query->dim; i++)
+		query->prepared[i] = (float) (query->raw[i] * factor);
+
+	if (query->metric == HM_L2)
+		query->unscale = ldexp(1.0, -meta->scale);
+	else if (query->metric == HM_INNER_PRODUCT)
+		query->unscale = ldexp(1.0, -2 * meta->scale);
+}

@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.c
+ *	  Rows as the scan's snapshot sees them, and their exact keys.
+ *
+ * Everything that a scan returns passes through here: the row is found through
+ * the table access method, under the scan's snapshot, and its key is what the
+ * ordering operator says of the value in it.  Detoasting is safe, as the
+ * snapshot that sees the row protects its TOAST entries.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "access/tableam.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "index/row.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+void
+hm_row_begin(HmRowFetcher *fetcher, IndexScanDesc scan)
+{
+	fetcher->heap = scan->heapRelation;
+	fetcher->snapshot = scan->xs_snapshot;
+	fetcher->order = scan->numberOfOrderBys > 0 ? &scan->orderByData[0] : NULL;
+	fetcher->attribute = scan->indexRelation->rd_index->indkey.values[0];
+	fetcher->fetch = table_index_fetch_begin(scan->heapRelation);
+	fetcher->slot = table_slot_create(scan->heapRelation, NULL);
+	fetcher->context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap row",
+											 ALLOCSET_DEFAULT_SIZES);
+	if (fetcher->attribute == 0)
+	{
+		fetcher->index_info = BuildIndexInfo(scan->indexRelation);
+		fetcher->estate = CreateExecutorState();
+	}
+}
+
+void
+hm_row_end(HmRowFetcher *fetcher)
+{
+	if (fetcher->fetch == NULL)
+		return;
+	ExecDropSingleTupleTableSlot(fetcher->slot);
+	table_index_fetch_end(fetcher->fetch);
+	if (fetcher->estate != NULL)
+		FreeExecutorState(fetcher->estate);
+	MemoryContextDelete(fetcher->context);
+	fetcher->fetch = NULL;
+}
+
+bool
+hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid, Datum *value, bool *isnull)
+{
+	ItemPointerData root = *tid;	/* table_index_fetch_tuple moves it along the chain */
+	bool		call_again = false;
+
+	if (!table_index_fetch_tuple(fetcher->fetch, &root, fetcher->snapshot,
+								 fetcher->slot, &call_again, NULL))
+		return false;
+
+	MemoryContextReset(fetcher->context);
+	if (fetcher->attribute != 0)
+		*value = slot_getattr(fetcher->slot, fetcher->attribute, isnull);
+	else
+	{
+		MemoryContext old = MemoryContextSwitchTo(fetcher->context);
+		ExprContext *econtext = GetPerTupleExprContext(fetcher->estate);
+
+		ResetExprContext(econtext);
+		econtext->ecxt_scantuple = fetcher->slot;
+		FormIndexDatum(fetcher->index_info, fetcher->slot, fetcher->estate, value, isnull);
+		MemoryContextSwitchTo(old);
+	}
+	return true;
+}
+
+HmRowKey
+hm_row_key(HmRowFetcher *fetcher, Datum value, bool isnull)
+{
+	HmRowKey	key = {HM_ROW_NULL, 0};
+	MemoryContext old;
+
+	if (isnull || (fetcher->order->sk_flags & SK_ISNULL))
+		return key;
+
+	old = MemoryContextSwitchTo(fetcher->context);
+	key.distance = DatumGetFloat8(FunctionCall2Coll(&fetcher->order->sk_func,
+													fetcher->order->sk_collation,
+													value, fetcher->order->sk_argument));
+	MemoryContextSwitchTo(old);
+	key.class = isnan(key.distance) ? HM_ROW_NAN : HM_ROW_NUMBER;
+	return key;
+}

@@ -1,0 +1,70 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.h
+ *	  Rows as the scan's snapshot sees them, and their exact keys.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HM_INDEX_ROW_H
+#define HM_INDEX_ROW_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+
+/* Rows are ordered by class, then by key. */
+typedef enum HmRowClass
+{
+	HM_ROW_NUMBER,				/* the distance is a number, maybe infinite */
+	HM_ROW_NAN,
+	HM_ROW_NULL
+} HmRowClass;
+
+typedef struct HmRowKey
+{
+	HmRowClass	class;
+	double		distance;
+} HmRowKey;
+
+/* Fetches rows of the scan's table under its snapshot. */
+typedef struct HmRowFetcher
+{
+	Relation	heap;
+	Snapshot	snapshot;
+	ScanKey		order;			/* the ordering operator and the query */
+	struct IndexFetchTableData *fetch;
+	TupleTableSlot *slot;
+	AttrNumber	attribute;		/* 0: an expression */
+	IndexInfo  *index_info;		/* expressions only */
+	EState	   *estate;
+	MemoryContext context;		/* reset for every row */
+} HmRowFetcher;
+
+extern void hm_row_begin(HmRowFetcher *fetcher, IndexScanDesc scan);
+extern void hm_row_end(HmRowFetcher *fetcher);
+
+/*
+ * Fetches the visible version of the row at an index TID.  False: there is
+ * none.  *value is valid until the next fetch.
+ */
+extern bool hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid,
+						 Datum *value, bool *isnull);
+
+/* The operator's own result for a value: what the executor would compute. */
+extern HmRowKey hm_row_key(HmRowFetcher *fetcher, Datum value, bool isnull);
+
+static inline int
+hm_row_compare(const HmRowKey *a, const HmRowKey *b)
+{
+	if (a->class != b->class)
+		return a->class < b->class ? -1 : 1;
+	if (a->class != HM_ROW_NUMBER || a->distance == b->distance)
+		return 0;
+	return a->distance < b->distance ? -1 : 1;
+}
+
+#endif							/* HM_INDEX_ROW_H */
