@@ -10,22 +10,8 @@
 
 #include "postgres.h"
 
+#include "index/logrows.h"
 #include "index/reader.h"
-
-/* Entries of the log as a scan found them. */
-typedef struct HmLogRow
-{
-	ItemPointerData tid;
-	uint16		kind;			/* HM_LOG_VECTOR or an HmTailKind */
-	double		lower;			/* a lower bound of its distance (HM_LOG_VECTOR) */
-} HmLogRow;
-
-typedef struct HmLogRows
-{
-	HmLogRow   *rows;
-	uint32		count;
-	uint32		space;
-} HmLogRows;
 
 /* In this order, so that NaN comes after every number and NULL after all. */
 typedef enum HmAllRowsStage
