@@ -25,6 +25,7 @@ typedef struct WriteState
 	HmBuildState *build;
 	HmPartWriter *writer;
 	HmScratch  *sorted;			/* HmPosting, by stored number; NULL if there are none */
+	HmScratch  *tail;			/* HmTailEntry, by kind; NULL if there are none */
 	char	   *batch;			/* at least BATCH_BYTES */
 
 	/* what gather_step copies: entries first .. first + count - 1 */
@@ -60,7 +61,7 @@ gather_step(void *argument)
 				*(HmPosting *) to = ((HmPosting *) write->sorted->base)[i];
 				break;
 			case HM_ARRAY_TAIL:
-				*(HmTailEntry *) to = ((HmTailEntry *) build->tail->base)[i];
+				*(HmTailEntry *) to = ((HmTailEntry *) write->tail->base)[i];
 				break;
 			case HM_ARRAY_VECTORS:
 				memcpy(to, build->copies->base + (size_t) old_of_new[i] * write->entry_size,
@@ -184,6 +185,49 @@ sort_postings(HmBuildState *build)
 	return sorted;
 }
 
+/* Arguments of sort_tail_step. */
+typedef struct TailCall
+{
+	const HmTailEntry *entries;
+	HmTailEntry *sorted;
+	HmTailKind	kind;			/* which are copied */
+	uint32		count;			/* of entries */
+	uint32		done;			/* copied so far */
+} TailCall;
+
+static void
+sort_tail_step(void *argument)
+{
+	TailCall   *call = argument;
+
+	for (uint32 i = 0; i < call->count; i++)
+	{
+		if (call->entries[i].kind == call->kind)
+			call->sorted[call->done++] = call->entries[i];
+	}
+}
+
+/* Sorts the tail as it is stored: WIDE, NAN, NULL; within a kind as scanned. */
+static HmScratch *
+sort_tail(HmBuildState *build)
+{
+	HmScratch  *sorted = hm_scratch_create(build->scratch);
+	TailCall	call = {.count = build->tail_count};
+
+	StaticAssertStmt(HM_TAIL_NULL == 1 && HM_TAIL_NAN == 2 && HM_TAIL_WIDE == 3,
+					 "kinds are stored in descending order");
+
+	hm_scratch_reserve(sorted, build->tail_count * (uint64) sizeof(HmTailEntry));
+	call.entries = (const HmTailEntry *) build->tail->base;
+	call.sorted = (HmTailEntry *) sorted->base;
+	for (call.kind = HM_TAIL_WIDE; call.kind >= HM_TAIL_NULL; call.kind--)
+	{
+		hm_scratch_call(sort_tail_step, &call);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return sorted;
+}
+
 static void
 write_part(HmBuildState *build, HmPartDesc *part)
 {
@@ -201,6 +245,8 @@ write_part(HmBuildState *build, HmPartDesc *part)
 
 	if (build->posting_count > 0)
 		write.sorted = sort_postings(build);
+	if (build->tail_count > 0)
+		write.tail = sort_tail(build);
 	write.batch = palloc(BATCH_BYTES);
 	write.writer = hm_part_writer_begin(build->index, build->incarnation, &build->meta, part);
 	hm_part_writer_progress(write.writer, &done, &total);
