@@ -493,6 +493,9 @@ COMMENT ON OPERATOR CLASS float2_cosine_ops USING hnsw_mmap IS 'float2[] by cosi
 --
 
 -- Both describe what this process sees, so they are not for parallel workers.
+-- hnsw_mmap_stats is for those who may SELECT from the table, and for members
+-- of pg_stat_scan_tables.  Its rows and tombstones count TIDs, dead ones
+-- included; bytes include page headers.
 
 CREATE FUNCTION hnsw_mmap_stats(
 	index regclass,

@@ -12,6 +12,10 @@
  * as many rows of the index.  The planner itself adds the random accesses to
  * the table for the rows that the scan returns, which is most of the total.
  *
+ * A scan that needs many rows ends in a sweep over all elements.  Where the
+ * LIMIT tells that it will, the sweep is a startup cost too: it has to end
+ * before it gives the first row.
+ *
  * So the index wins where a query needs few of its rows; without LIMIT it loses
  * against sorting the table, and under a clause that nearly nothing passes
  * against whatever finds those rows directly.
@@ -50,8 +54,20 @@
  */
 #define CACHED_PAGE_SHARE	0.25
 
-/* Part of the elements after which a scan turns into a sweep over the rest. */
+/* Share of the elements that a scan meets before it sweeps the rest; see scan.c. */
 #define SWEEP_SHARE			0.1
+
+/* Candidates that the search of level 1 hands to level 0; see graph/search.h. */
+#define LEVEL1_BEAM			16
+
+/*
+ * Distances per element whose neighbours are followed, in terms of m.  Most of
+ * the neighbours on level 0 have been met before; higher up, few.  Measured on
+ * 117,000 text embeddings of 384 dimensions, with m of 8 and 16 and ef_search
+ * from 10 to 1,000: the sum is within 15 percent.
+ */
+#define FRESH_SHARE			0.4
+#define FRESH_SHARE_UPPER	1.0
 
 /* What the estimate needs to know of an index. */
 typedef struct IndexShape
@@ -118,18 +134,20 @@ index_shape(const IndexOptInfo *info)
 	return shape;
 }
 
-/* Unvisited neighbours that following one element's list finds, on average. */
+/* Elements followed above level 0: greedily, then the beam of level 1. */
 static double
-fresh_neighbours(const IndexShape *shape)
+upper_steps(const IndexShape *shape)
 {
-	return 0.5 * shape->m;
+	double		levels = shape->elements > shape->m ? log(shape->elements) / log(shape->m) : 0;
+
+	return 2 * levels + LEVEL1_BEAM;
 }
 
-/* Greedy descent: a few steps on each level above the lowest. */
+/* Distances that following so many elements on level 0 takes. */
 static double
-descent_steps(const IndexShape *shape)
+distances_for(const IndexShape *shape, double followed)
 {
-	return shape->elements > shape->m ? 2 * log(shape->elements) / log(shape->m) : 1;
+	return Min(shape->elements, followed * shape->m * FRESH_SHARE);
 }
 
 /*
@@ -163,21 +181,27 @@ sequential_access_cost(Oid tablespace, double pages)
 }
 
 /*
- * True when the query is known to need so many of the index's rows that the
- * scan will become a sweep: those of its LIMIT, and those that the WHERE clause
+ * True when the query is known to need so many rows of the index that the scan
+ * will become a sweep: those of its LIMIT, and those that the WHERE clause
  * rejects on the way.
  */
 static bool
-sweep_expected(PlannerInfo *root, const IndexPath *path)
+sweep_expected(PlannerInfo *root, const IndexPath *path, const IndexShape *shape, double rows)
 {
 	const RelOptInfo *table = path->indexinfo->rel;
 	double		passing = path->path.param_info ? path->path.param_info->ppi_rows : table->rows;
+	double		needed = root->limit_tuples * rows / Max(passing, 1);
 
 	return root->limit_tuples >= 0 &&
 		bms_membership(root->all_baserels) == BMS_SINGLETON &&
-		root->limit_tuples > SWEEP_SHARE * Max(passing, 1);
+		needed > hm_ef_search &&
+		distances_for(shape, needed) > SWEEP_SHARE * shape->elements;
 }
 
+/*
+ * amcostestimate.  Reads the metapage, and so raises ERRCODE_INDEX_CORRUPTED
+ * where that is damaged, for queries that could use the index.
+ */
 void
 hm_cost_estimate(PlannerInfo *root, IndexPath *path, double loop_count,
 				 Cost *startup_cost, Cost *total_cost, Selectivity *selectivity,
@@ -193,20 +217,22 @@ hm_cost_estimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	Cost		sweep_cost;
 	Oid			vectors_tablespace;
 	double		vector_pages;
+	double		followed;
 	double		scored;
-	double		expanded;
 
 	*correlation = 0;
 	*pages = info->pages;
 
 	/*
 	 * Without an order by distance there is nothing to be had here that the
-	 * table does not give for less.  And rows of equal distance come in any
-	 * order: a second distance to break ties needs a sort.
+	 * table does not give for less.  Worse, and not to be taken in its place:
+	 * rows of equal distance come in any order, so that a second distance to
+	 * break ties needs a sort; and the planner believes that any index can do
+	 * an index-only scan for count(*), of which this one has no tuples to give.
 	 */
-	if (list_length(path->indexorderbys) != 1)
+	if (list_length(path->indexorderbys) != 1 || path->path.pathtype == T_IndexOnlyScan)
 	{
-		int			weight = path->indexorderbys == NIL ? 1 : 10;
+		int			weight = path->path.pathtype == T_IndexScan && path->indexorderbys == NIL ? 1 : 10;
 
 		*startup_cost = *total_cost = weight * PROHIBITIVE_COST;
 		*selectivity = 0;
@@ -222,22 +248,23 @@ hm_cost_estimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	distance_cost = operator_cost.per_tuple + cpu_index_tuple_cost;
 
 	/* The first ef_search rows. */
-	expanded = Min(shape.elements, hm_ef_search + descent_steps(&shape));
-	scored = Min(shape.elements, expanded * fresh_neighbours(&shape));
+	followed = Min(shape.elements, hm_ef_search + upper_steps(&shape));
+	scored = Min(shape.elements, distances_for(&shape, hm_ef_search) +
+				 upper_steps(&shape) * shape.m * FRESH_SHARE_UPPER);
 	*startup_cost = operator_cost.startup +
 		index_other_operands_eval_cost(root, path->indexorderbys) +
 		SETUP_TUPLES * cpu_tuple_cost +
 		scored * distance_cost +
-		random_access_cost(path, info->reltablespace, expanded, shape.link_pages) +
+		random_access_cost(path, info->reltablespace, followed, shape.link_pages) +
 		random_access_cost(path, vectors_tablespace, scored, vector_pages) +
 		sequential_access_cost(info->reltablespace, shape.log_pages) +
 		shape.log_entries * distance_cost;
 
 	/* Further rows: by continuing the search, every one fetched for its exact distance. */
-	expanded = SWEEP_SHARE * shape.elements;
-	scored = Min(shape.elements, expanded * fresh_neighbours(&shape));
+	scored = SWEEP_SHARE * shape.elements;
+	followed = scored / (shape.m * FRESH_SHARE);
 	run_cost = scored * distance_cost +
-		random_access_cost(path, info->reltablespace, expanded, shape.link_pages) +
+		random_access_cost(path, info->reltablespace, followed, shape.link_pages) +
 		random_access_cost(path, vectors_tablespace, scored, vector_pages) +
 		rows * (distance_cost + cpu_tuple_cost);
 
@@ -245,7 +272,7 @@ hm_cost_estimate(PlannerInfo *root, IndexPath *path, double loop_count,
 	sweep_cost = shape.elements * distance_cost +
 		sequential_access_cost(vectors_tablespace, vector_pages) +
 		2 * cpu_operator_cost * shape.elements * log2(Max(shape.elements, 2));
-	if (sweep_expected(root, path))
+	if (sweep_expected(root, path, &shape, rows))
 		*startup_cost += sweep_cost;
 	else
 		run_cost += sweep_cost;

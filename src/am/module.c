@@ -90,8 +90,8 @@ define_settings(void)
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 
 	DefineCustomIntVariable("hnsw_mmap.max_scan_tuples",
-							"Sets after how many rows a scan that has gone past the first ef_search rows ends.",
-							"Zero sets no bound.",
+							"Sets how many vectors a scan may compare before it stops looking for more rows.",
+							"The first ef_search rows are looked for in any case. Zero sets no bound.",
 							&hm_max_scan_tuples,
 							0, 0, INT_MAX,
 							PGC_USERSET, 0, NULL, NULL, NULL);

@@ -21,6 +21,10 @@
  * is then the exact distance of two points, never negative, and zero between
  * equal codes.
  *
+ * Short vectors are kept as they are (dim floats from 0 on): eight bits are
+ * too coarse where thousands of points lie in a few dimensions, and a record
+ * is a cache line or two either way.
+ *
  *-------------------------------------------------------------------------
  */
 #include "graph/codes.h"
@@ -34,6 +38,7 @@
 #define RECORD_TAIL		(2 * sizeof(float))
 #define CACHE_LINE		64
 #define PREFETCH_AHEAD	4		/* records */
+#define MOST_FLOATS		32		/* dimensions up to which a record is plain floats */
 
 typedef struct RecordTail
 {
@@ -55,7 +60,9 @@ hm_codec_init(HmCodec *codec, HmMetric metric, uint32_t dim, const float *mean)
 {
 	codec->metric = metric;
 	codec->dim = dim;
-	codec->record_size = (dim + RECORD_TAIL + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	codec->plain = dim <= MOST_FLOATS;
+	codec->record_size = codec->plain ? dim * sizeof(float) : dim + RECORD_TAIL;
+	codec->record_size = (codec->record_size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 	codec->mean = mean;
 	codec->mean_norm = hm_kernels->dot_f32(mean, mean, dim);
 }
@@ -91,12 +98,19 @@ hm_codec_encode(const HmCodec *codec, const float *vector, float *scratch, void 
 	/* adding this to a small number leaves its nearest integer in the low bits */
 	const float magic = 12582912.0f;
 	int8_t	   *codes = record;
-	float		largest = centre(codec, vector, scratch);
-	float		inverse = LARGEST_CODE / largest;
 	RecordTail	tail = {0, 0};
+	float		largest;
+	float		inverse;
 	uint32_t	i;
 
 	memset(record, 0, codec->record_size);
+	if (codec->plain)
+	{
+		memcpy(record, vector, codec->dim * sizeof(float));
+		return;
+	}
+	largest = centre(codec, vector, scratch);
+	inverse = LARGEST_CODE / largest;
 
 	/* too small or too large for a scale: all codes zero */
 	if (largest > 0 && largest <= FLT_MAX && inverse <= FLT_MAX)
@@ -131,9 +145,19 @@ tails_distance(const HmCodec *codec, RecordTail a, RecordTail b, int32_t dot)
 	return distance < 0 ? 0 : distance;
 }
 
+static inline float
+plain_distance(const HmCodec *codec, const float *a, const float *b)
+{
+	if (codec->metric == HM_INNER_PRODUCT)
+		return -hm_kernels->dot_f32(a, b, codec->dim);
+	return hm_kernels->l2sq_f32(a, b, codec->dim);
+}
+
 float
 hm_codec_distance(const HmCodec *codec, const void *a, const void *b)
 {
+	if (codec->plain)
+		return plain_distance(codec, a, b);
 	return tails_distance(codec, record_tail(codec, a), record_tail(codec, b),
 						  hm_kernels->dot_i8(a, b, codec->dim));
 }
@@ -152,9 +176,20 @@ hm_codec_distances(const HmCodec *codec, const void *records, const void *from,
 				   const uint32_t *ids, int n, float *distance)
 {
 	int32_t		(*dot) (const int8_t *, const int8_t *, size_t) = hm_kernels->dot_i8;
-	RecordTail	from_tail = record_tail(codec, from);
+	RecordTail	from_tail;
 	int			i;
 
+	if (codec->plain)
+	{
+		for (i = 0; i < n; i++)
+			__builtin_prefetch((const char *) records + ids[i] * codec->record_size);
+		for (i = 0; i < n; i++)
+			distance[i] = plain_distance(codec, from, (const void *)
+										 ((const char *) records + ids[i] * codec->record_size));
+		return;
+	}
+
+	from_tail = record_tail(codec, from);
 	for (i = 0; i < PREFETCH_AHEAD && i < n; i++)
 		prefetch_record((const char *) records + ids[i] * codec->record_size, codec->record_size);
 	for (i = 0; i < n; i++)

@@ -24,6 +24,7 @@ typedef struct HmCodec
 {
 	HmMetric	metric;
 	uint32_t	dim;
+	bool		plain;			/* few dimensions: records are the vectors themselves */
 	size_t		record_size;	/* bytes per record, a multiple of 64 */
 	const float *mean;			/* dim values; the caller's */
 	float		mean_norm;		/* <c,c> */

@@ -34,6 +34,7 @@
 
 #include <math.h>
 
+#include "access/itup.h"
 #include "access/relscan.h"
 #include "compat.h"
 #include "index/allrows.h"
@@ -76,6 +77,8 @@ typedef struct HmScan
 	HmLogRows	log;
 	HmAllRows	all;
 	HmSorter   *sorter;			/* PHASE_SORTED */
+
+	IndexTuple	null_tuple;		/* for index-only scans, see hm_gettuple */
 
 	HmRowQueue	queue;
 	HmRowKey	last_key;		/* of the last row returned */
@@ -395,6 +398,19 @@ next_row(HmScan *scan, ItemPointer tid)
 	}
 }
 
+/* An index tuple of NULLs. */
+static IndexTuple
+make_null_tuple(HmScan *scan, Relation index)
+{
+	Datum		value = (Datum) 0;
+	bool		isnull = true;
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+	IndexTuple	tuple = index_form_tuple(RelationGetDescr(index), &value, &isnull);
+
+	MemoryContextSwitchTo(old);
+	return tuple;
+}
+
 bool
 hm_gettuple(IndexScanDesc desc, ScanDirection direction)
 {
@@ -415,5 +431,18 @@ hm_gettuple(IndexScanDesc desc, ScanDirection direction)
 	desc->xs_heaptid = tid;
 	desc->xs_recheck = false;
 	desc->xs_recheckorderby = false;
+
+	/*
+	 * The index cannot return its column, but the planner may ask for an
+	 * index-only scan when it needs none, as for count(*) with the predicate
+	 * of a partial index.
+	 */
+	if (desc->xs_want_itup)
+	{
+		if (scan->null_tuple == NULL)
+			scan->null_tuple = make_null_tuple(scan, desc->indexRelation);
+		desc->xs_itup = scan->null_tuple;
+		desc->xs_itupdesc = RelationGetDescr(desc->indexRelation);
+	}
 	return true;
 }

@@ -15,6 +15,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "storage/fd.h"
 
 /* All the scratch areas of one build, in one process. */

@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "compat.h"
 #include "storage/block.h"
 #include "utils/rel.h"
 
