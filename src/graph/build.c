@@ -50,7 +50,9 @@ lay_out(const HmBuildParams *params, HmBuildGraph *graph)
 	uint64_t	lock_offset = ALIGN_UP(level_offset + n);
 	uint64_t	upper_start_offset = ALIGN_UP(lock_offset + n);
 	uint64_t	base_offset = ALIGN_UP(upper_start_offset + n * sizeof(uint32_t));
-	uint64_t	upper_offset = ALIGN_UP(base_offset + n * 2 * params->m * sizeof(uint64_t));
+	uint64_t	base_distance_offset = ALIGN_UP(base_offset + n * 2 * params->m * sizeof(uint32_t));
+	uint64_t	upper_offset = ALIGN_UP(base_distance_offset + n * 2 * params->m * sizeof(float));
+	uint64_t	upper_distance_offset;
 	uint64_t	size;
 	uint32_t	id;
 
@@ -58,7 +60,8 @@ lay_out(const HmBuildParams *params, HmBuildGraph *graph)
 		return 0;
 	for (id = 0; id < params->element_count; id++)
 		upper_lists += (uint64_t) hm_level_of(params->seed, id, params->m);
-	size = ALIGN_UP(upper_offset + upper_lists * params->m * sizeof(uint64_t));
+	upper_distance_offset = ALIGN_UP(upper_offset + upper_lists * params->m * sizeof(uint32_t));
+	size = ALIGN_UP(upper_distance_offset + upper_lists * params->m * sizeof(float));
 	if (upper_lists > UINT32_MAX || size > SIZE_MAX)
 		return 0;
 
@@ -68,7 +71,9 @@ lay_out(const HmBuildParams *params, HmBuildGraph *graph)
 		graph->lock_offset = (size_t) lock_offset;
 		graph->upper_start_offset = (size_t) upper_start_offset;
 		graph->base_offset = (size_t) base_offset;
+		graph->base_distance_offset = (size_t) base_distance_offset;
 		graph->upper_offset = (size_t) upper_offset;
+		graph->upper_distance_offset = (size_t) upper_distance_offset;
 	}
 	return (size_t) size;
 }
@@ -150,33 +155,20 @@ hm_build_order(const HmBuildGraph *graph, uint32_t i)
 static const uint32_t *
 store_links(HmStore *store, uint32_t id, int level, int *slots)
 {
-	HmBuildStore *build_store = (HmBuildStore *) store;
-	const uint64_t *list = hm_build_list(build_store->graph, id, level);
-	int			size = hm_list_size(build_store->graph, level);
-	int			n = 0;
+	HmBuildList list = hm_build_list(((HmBuildStore *) store)->graph, id, level);
 
-	while (n < size)
-	{
-		uint64_t	key = hm_link_load(&list[n]);
-
-		if (key == HM_NO_LINK)
-			break;
-		build_store->ids[n++] = hm_key_id(key);
-	}
-	*slots = n;
-	return build_store->ids;
+	*slots = list.size;
+	return list.ids;
 }
 
 static void
 store_prefetch(HmStore *store, uint32_t id, int level)
 {
-	const HmBuildGraph *graph = ((HmBuildStore *) store)->graph;
-	const char *list = (const char *) hm_build_list(graph, id, level);
-	int			bytes = hm_list_size(graph, level) * (int) sizeof(uint64_t);
-	int			at;
+	HmBuildList list = hm_build_list(((HmBuildStore *) store)->graph, id, level);
+	int			slot;
 
-	for (at = 0; at < bytes; at += 64)
-		__builtin_prefetch(list + at);
+	for (slot = 0; slot < list.size; slot += 16)
+		__builtin_prefetch(&list.ids[slot]);
 }
 
 HmBuilder *
@@ -433,65 +425,64 @@ choose_neighbours(HmBuilder *builder, uint32_t id, int *from_level)
 	return HM_OK;
 }
 
+/* Sorts links nearest first; there are few. */
 static void
-sort_keys(uint64_t *keys, int n)
+sort_links(HmCandidate *links, int n)
 {
 	int			i;
 
 	for (i = 1; i < n; i++)
 	{
-		uint64_t	key = keys[i];
+		HmCandidate link = links[i];
+		uint64_t	key = hm_key(link.distance, link.id);
 		int			j = i;
 
-		for (; j > 0 && keys[j - 1] > key; j--)
-			keys[j] = keys[j - 1];
-		keys[j] = key;
+		for (; j > 0 && hm_key(links[j - 1].distance, links[j - 1].id) > key; j--)
+			links[j] = links[j - 1];
+		links[j] = link;
 	}
 }
 
-/*
- * Chooses a full list anew from its links and one more.  The element is locked;
- * readers may see some old links beside some new ones, all of them valid.
- */
+/* Overwrites a list; the element is locked. */
 static void
-prune_list(HmBuilder *builder, uint64_t *list, int size, uint64_t extra)
+set_list(HmBuildList *list, const HmCandidate *links, int n)
 {
-	uint64_t	keys[2 * HM_MAX_M + 1];
-	HmCandidate candidates[2 * HM_MAX_M + 1];
-	int			n;
 	int			i;
 
-	for (i = 0; i < size; i++)
-		keys[i] = hm_link_load(&list[i]);
-	keys[size] = extra;
-	sort_keys(keys, size + 1);
-	for (i = 0; i <= size; i++)
-		candidates[i] = hm_key_candidate(keys[i]);
-	n = select_neighbours(builder, candidates, size + 1, size);
 	for (i = 0; i < n; i++)
-		hm_link_store(&list[i], hm_key(candidates[i].distance, candidates[i].id));
-	for (; i < size; i++)
-		hm_link_store(&list[i], HM_NO_LINK);
+		hm_link_set(list, i, links[i]);
+	for (; i < list->size; i++)
+		hm_link_clear(list, i);
 }
 
-/* Adds to a neighbour's list the link back to the new element. */
+/*
+ * Adds to a neighbour's list the link back to the new element.  If the list is
+ * full, it is chosen anew; readers may see some old links beside some new
+ * ones, all of them valid.
+ */
 static HmStatus
-link_back(HmBuilder *builder, uint32_t neighbour, int level, uint64_t key)
+link_back(HmBuilder *builder, uint32_t neighbour, int level, HmCandidate link)
 {
-	HmBuildGraph *graph = builder->graph;
-	uint64_t   *list = hm_build_list(graph, neighbour, level);
-	int			size = hm_list_size(graph, level);
-	int			n = 0;
+	HmBuildList list = hm_build_list(builder->graph, neighbour, level);
+	int			used;
 
-	if (!hm_build_lock(graph, neighbour))
+	if (!hm_build_lock(builder->graph, neighbour))
 		return HM_ABORTED;
-	while (n < size && hm_link_load(&list[n]) != HM_NO_LINK)
-		n++;
-	if (n < size)
-		hm_link_store(&list[n], key);
+	used = hm_list_used(&list);
+	if (used < list.size)
+		hm_link_set(&list, used, link);
 	else
-		prune_list(builder, list, size, key);
-	hm_build_unlock(graph, neighbour);
+	{
+		HmCandidate links[2 * HM_MAX_M + 1];
+		int			i;
+
+		for (i = 0; i < used; i++)
+			links[i] = hm_link_get(&list, i);
+		links[used] = link;
+		sort_links(links, used + 1);
+		set_list(&list, links, select_neighbours(builder, links, used + 1, list.size));
+	}
+	hm_build_unlock(builder->graph, neighbour);
 	return HM_OK;
 }
 
@@ -510,6 +501,28 @@ offer_entry(HmBuildGraph *graph, uint32_t id)
 	}
 }
 
+/*
+ * Writes the new element's own lists, empty ones above from_level.  The lock
+ * is for whoever locks the element next, and has to see the distances.
+ */
+static HmStatus
+set_own_lists(HmBuilder *builder, uint32_t id, int from_level)
+{
+	HmBuildGraph *graph = builder->graph;
+	int			level;
+
+	if (!hm_build_lock(graph, id))
+		return HM_ABORTED;
+	for (level = hm_build_level(graph, id); level >= 0; level--)
+	{
+		HmBuildList list = hm_build_list(graph, id, level);
+
+		set_list(&list, builder->chosen[level], level <= from_level ? builder->chosen_n[level] : 0);
+	}
+	hm_build_unlock(graph, id);
+	return HM_OK;
+}
+
 HmStatus
 hm_build_insert(HmBuilder *builder, uint32_t id)
 {
@@ -522,66 +535,54 @@ hm_build_insert(HmBuilder *builder, uint32_t id)
 	if (is_aborted(graph))
 		return HM_ABORTED;
 	status = choose_neighbours(builder, id, &from_level);
-	if (status != HM_OK)
-		return status;
+	if (status == HM_OK)
+		status = set_own_lists(builder, id, from_level);
 
 	/*
 	 * The very first element has no neighbours.  When two processes have both
 	 * found the graph empty, the second looks again.
 	 */
-	if (from_level < 0)
+	if (status == HM_OK && from_level < 0)
 	{
 		offer_entry(graph, id);
 		if ((uint32_t) hm_build_entry(graph) == id)
 			return HM_OK;
 		status = choose_neighbours(builder, id, &from_level);
-		if (status != HM_OK)
-			return status;
+		if (status == HM_OK)
+			status = set_own_lists(builder, id, from_level);
 	}
 
-	for (level = 0; level <= from_level; level++)
+	for (level = 0; level <= from_level && status == HM_OK; level++)
 	{
-		uint64_t   *list = hm_build_list(graph, id, level);
-
-		for (i = 0; i < builder->chosen_n[level]; i++)
-			hm_link_store(&list[i], hm_key(builder->chosen[level][i].distance,
-										   builder->chosen[level][i].id));
-	}
-	for (level = 0; level <= from_level; level++)
-	{
-		for (i = 0; i < builder->chosen_n[level]; i++)
+		for (i = 0; i < builder->chosen_n[level] && status == HM_OK; i++)
 		{
-			HmCandidate neighbour = builder->chosen[level][i];
+			HmCandidate link = builder->chosen[level][i];
+			uint32_t	neighbour = link.id;
 
-			status = link_back(builder, neighbour.id, level, hm_key(neighbour.distance, id));
-			if (status != HM_OK)
-				return status;
+			link.id = id;
+			status = link_back(builder, neighbour, level, link);
 		}
 	}
-	offer_entry(graph, id);
-	return HM_OK;
+	if (status == HM_OK)
+		offer_entry(graph, id);
+	return status;
 }
 
 int
 hm_build_links(const HmBuildGraph *graph, uint32_t id, int level,
 			   const uint32_t *new_of_old, uint32_t *slots)
 {
-	const uint64_t *list = hm_build_list(graph, id, level);
-	uint64_t	keys[2 * HM_MAX_M];
-	int			size = hm_list_size(graph, level);
-	int			n = 0;
+	HmBuildList list = hm_build_list(graph, id, level);
+	HmCandidate links[2 * HM_MAX_M];
+	int			n = hm_list_used(&list);
 	int			i;
 
-	for (; n < size; n++)
-	{
-		keys[n] = hm_link_load(&list[n]);
-		if (keys[n] == HM_NO_LINK)
-			break;
-	}
-	sort_keys(keys, n);
 	for (i = 0; i < n; i++)
-		slots[i] = new_of_old[hm_key_id(keys[i])];
-	for (; i < size; i++)
+		links[i] = hm_link_get(&list, i);
+	sort_links(links, n);
+	for (i = 0; i < n; i++)
+		slots[i] = new_of_old[links[i].id];
+	for (; i < list.size; i++)
 		slots[i] = HM_NO_ID;
 	return n;
 }

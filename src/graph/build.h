@@ -10,9 +10,8 @@
  *
  * Who locks what: hm_build_insert takes one element's lock (a byte, spinning)
  * to change that element's lists, never two at once.  Readers take no lock:
- * a link is one 64-bit word, read and written whole, and an id once written is
- * valid for ever, so the worst that a reader sees is a list half old and half
- * new.  Spinners give up when hm_build_abort has been called, so a process
+ * an id is one 32-bit word, read and written whole, and once written is valid
+ * for ever, so the worst that a reader sees is a list half old and half new.  Spinners give up when hm_build_abort has been called, so a process
  * that dies inside a lock cannot hang the others.
  *
  * Malkov & Yashunin (2018), algorithms 1 (insert), 3 and 4 (selection).

@@ -5,12 +5,17 @@
  *
  * Private to build.c, connect.c and renumber.c.
  *
- *	  header | level[n] | lock[n] | upper_start[n] | lists of level 0 | upper lists
+ *	  header | level[n] | lock[n] | upper_start[n] | base ids | base distances |
+ *	  upper ids | upper distances
  *
- * A list is 2m words at level 0, m above.  A word is the complement of a
- * link's key (key.h), so that zeroed memory is an empty list; used words come
- * first, in no particular order.  The lists of an element of level L >= 1 for
- * levels 1 .. L follow one another, from upper_start[id] on.
+ * A list is 2m slots at level 0, m above.  Used slots come first, in no
+ * particular order; the first HM_NO_ID ends the list.  The lists of an element
+ * of level L >= 1 for levels 1 .. L follow one another, from upper_start[id] on.
+ *
+ * Distances are kept apart from ids, so that a search reads half as much.
+ * They are read and written under the element's lock only.  Ids are read
+ * without it, one 32-bit word at a time.  An element's lists are undefined
+ * until it is inserted: nothing links to it before.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,7 +38,9 @@ struct HmBuildGraph
 	size_t		lock_offset;
 	size_t		upper_start_offset;
 	size_t		base_offset;
+	size_t		base_distance_offset;
 	size_t		upper_offset;
+	size_t		upper_distance_offset;
 };
 
 /* The graph as a store: what the search reads. */
@@ -41,8 +48,15 @@ typedef struct HmBuildStore
 {
 	HmStore		store;
 	HmBuildGraph *graph;
-	uint32_t	ids[2 * HM_MAX_M];
 } HmBuildStore;
+
+/* One list. */
+typedef struct HmBuildList
+{
+	uint32_t   *ids;
+	float	   *distance;
+	int			size;			/* slots */
+} HmBuildList;
 
 /* How often a search has met one and the same distance. */
 typedef struct HmTieCount
@@ -82,44 +96,77 @@ extern HmStatus hm_build_find(HmBuilder *builder, uint32_t id, int level);
 extern HmStatus hm_build_search_level(HmBuilder *builder, uint32_t id, int level,
 									  const HmCandidate *starts, int start_n, int ef);
 
-static inline int
-hm_list_size(const HmBuildGraph *graph, int level)
-{
-	return (int) (level == 0 ? 2 * graph->params.m : graph->params.m);
-}
-
 static inline uint8_t *
 hm_build_levels(const HmBuildGraph *graph)
 {
 	return (uint8_t *) graph + graph->level_offset;
 }
 
-static inline uint64_t *
+static inline HmBuildList
 hm_build_list(const HmBuildGraph *graph, uint32_t id, int level)
 {
-	const char *memory = (const char *) graph;
+	char	   *memory = (char *) graph;
 	size_t		m = graph->params.m;
+	size_t		at;
+	HmBuildList list;
 
 	if (level == 0)
-		return (uint64_t *) (memory + graph->base_offset) + 2 * m * id;
-	return (uint64_t *) (memory + graph->upper_offset) +
-		m * (((const uint32_t *) (memory + graph->upper_start_offset))[id] + (size_t) level - 1);
+	{
+		at = 2 * m * id;
+		list.ids = (uint32_t *) (memory + graph->base_offset) + at;
+		list.distance = (float *) (memory + graph->base_distance_offset) + at;
+		list.size = (int) (2 * m);
+	}
+	else
+	{
+		at = m * (((const uint32_t *) (memory + graph->upper_start_offset))[id] + (size_t) level - 1);
+		list.ids = (uint32_t *) (memory + graph->upper_offset) + at;
+		list.distance = (float *) (memory + graph->upper_distance_offset) + at;
+		list.size = (int) m;
+	}
+	return list;
 }
 
-/* A word's key; UINT64_MAX where there is no link. */
-static inline uint64_t
-hm_link_load(const uint64_t *word)
+static inline uint32_t
+hm_link_id(const HmBuildList *list, int slot)
 {
-	return ~__atomic_load_n(word, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&list->ids[slot], __ATOMIC_RELAXED);
+}
+
+/* Sets a link, the element being locked. */
+static inline void
+hm_link_set(HmBuildList *list, int slot, HmCandidate link)
+{
+	list->distance[slot] = link.distance;
+	__atomic_store_n(&list->ids[slot], link.id, __ATOMIC_RELEASE);
 }
 
 static inline void
-hm_link_store(uint64_t *word, uint64_t key)
+hm_link_clear(HmBuildList *list, int slot)
 {
-	__atomic_store_n(word, ~key, __ATOMIC_RELEASE);
+	__atomic_store_n(&list->ids[slot], HM_NO_ID, __ATOMIC_RELAXED);
 }
 
-#define HM_NO_LINK UINT64_MAX
+/* Reads a link, the element being locked (or nobody inserting any more). */
+static inline HmCandidate
+hm_link_get(const HmBuildList *list, int slot)
+{
+	HmCandidate link;
+
+	link.id = hm_link_id(list, slot);
+	link.distance = list->distance[slot];
+	return link;
+}
+
+static inline int
+hm_list_used(const HmBuildList *list)
+{
+	int			n = 0;
+
+	while (n < list->size && hm_link_id(list, n) != HM_NO_ID)
+		n++;
+	return n;
+}
 
 static inline uint64_t
 hm_build_entry(const HmBuildGraph *graph)

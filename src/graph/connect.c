@@ -28,7 +28,6 @@ static void
 flood_from(Flood *flood, uint32_t start, uint32_t parent)
 {
 	HmBuildGraph *graph = flood->builder->graph;
-	int			size = hm_list_size(graph, flood->level);
 	uint32_t	head = 0;
 	uint32_t	tail = 0;
 
@@ -37,15 +36,14 @@ flood_from(Flood *flood, uint32_t start, uint32_t parent)
 	while (head < tail)
 	{
 		uint32_t	id = flood->queue[head++];
-		const uint64_t *list = hm_build_list(graph, id, flood->level);
+		HmBuildList list = hm_build_list(graph, id, flood->level);
 		int			i;
 
-		for (i = 0; i < size; i++)
+		for (i = 0; i < list.size; i++)
 		{
-			uint64_t	key = hm_link_load(&list[i]);
-			uint32_t	next = hm_key_id(key);
+			uint32_t	next = hm_link_id(&list, i);
 
-			if (key == HM_NO_LINK)
+			if (next == HM_NO_ID)
 				break;
 			if (flood->parent[next] != HM_NO_ID)
 				continue;
@@ -55,17 +53,10 @@ flood_from(Flood *flood, uint32_t start, uint32_t parent)
 	}
 }
 
-static int
-used_slots(const Flood *flood, uint32_t id)
+static inline HmBuildList
+list_of(const Flood *flood, uint32_t id)
 {
-	const HmBuildGraph *graph = flood->builder->graph;
-	const uint64_t *list = hm_build_list(graph, id, flood->level);
-	int			size = hm_list_size(graph, flood->level);
-	int			n = 0;
-
-	while (n < size && hm_link_load(&list[n]) != HM_NO_LINK)
-		n++;
-	return n;
+	return hm_build_list(flood->builder->graph, id, flood->level);
 }
 
 static inline bool
@@ -78,39 +69,44 @@ is_reached(const Flood *flood, uint32_t id)
 static HmCandidate
 nearest_with_room(const Flood *flood, uint32_t id, const HmCandidate *candidates, int n)
 {
-	int			size = hm_list_size(flood->builder->graph, flood->level);
 	HmCandidate best = {0, HM_NO_ID};
 	int			i;
 
 	for (i = 0; i < n; i++)
 	{
+		HmBuildList list;
+
 		if (candidates[i].id == id || !is_reached(flood, candidates[i].id))
 			continue;
 		if (best.id != HM_NO_ID &&
 			hm_key(candidates[i].distance, candidates[i].id) > hm_key(best.distance, best.id))
 			continue;
-		if (used_slots(flood, candidates[i].id) < size)
+		list = list_of(flood, candidates[i].id);
+		if (hm_list_used(&list) < list.size)
 			best = candidates[i];
 	}
 	return best;
 }
 
-/* The slot of a list's farthest link, of those that the tree does not use if so asked; -1: none. */
+/*
+ * The slot of an element's farthest link, of those that the tree does not use
+ * if so asked; -1 if there is none.
+ */
 static int
 farthest_slot(const Flood *flood, uint32_t id, bool unused_by_tree)
 {
-	const HmBuildGraph *graph = flood->builder->graph;
-	const uint64_t *list = hm_build_list(graph, id, flood->level);
-	int			n = used_slots(flood, id);
+	HmBuildList list = list_of(flood, id);
+	int			n = hm_list_used(&list);
 	uint64_t	farthest = 0;
 	int			slot = -1;
 	int			i;
 
 	for (i = 0; i < n; i++)
 	{
-		uint64_t	key = hm_link_load(&list[i]);
+		HmCandidate link = hm_link_get(&list, i);
+		uint64_t	key = hm_key(link.distance, link.id);
 
-		if (unused_by_tree && flood->parent[hm_key_id(key)] == id)
+		if (unused_by_tree && flood->parent[link.id] == id)
 			continue;
 		if (slot < 0 || key > farthest)
 		{
@@ -127,34 +123,31 @@ farthest_slot(const Flood *flood, uint32_t id, bool unused_by_tree)
  * takes over the farthest of from's children.  It can always make room for
  * that one, since the tree uses no link of an element that is not in it.
  */
-static HmStatus
+static void
 replace_link(Flood *flood, HmCandidate from, uint32_t id)
 {
-	HmBuilder  *builder = flood->builder;
-	HmBuildGraph *graph = builder->graph;
-	uint64_t   *from_list = hm_build_list(graph, from.id, flood->level);
+	const HmBuildScorer *scorer = flood->builder->scorer;
+	HmBuildList from_list = list_of(flood, from.id);
 	int			slot = farthest_slot(flood, from.id, true);
 
 	if (slot < 0)
 	{
-		uint64_t   *list = hm_build_list(graph, id, flood->level);
-		int			n = used_slots(flood, id);
-		uint32_t	child;
-		float		distance;
+		HmBuildList list = list_of(flood, id);
+		int			used = hm_list_used(&list);
+		HmCandidate child;
 		int			i;
 
 		slot = farthest_slot(flood, from.id, false);
-		child = hm_key_id(hm_link_load(&from_list[slot]));
-		builder->scorer->score(builder->scorer, id, &child, 1, &distance);
-		for (i = 0; i < n && hm_key_id(hm_link_load(&list[i])) != child; i++)
+		child.id = hm_link_id(&from_list, slot);
+		scorer->score(scorer, id, &child.id, 1, &child.distance);
+		for (i = 0; i < used && hm_link_id(&list, i) != child.id; i++)
 			 /* it may have that link already */ ;
-		if (i == hm_list_size(graph, flood->level))
+		if (i == list.size)
 			i = farthest_slot(flood, id, false);
-		hm_link_store(&list[i], hm_key(distance, child));
-		flood->parent[child] = id;
+		hm_link_set(&list, i, child);
+		flood->parent[child.id] = id;
 	}
-	hm_link_store(&from_list[slot], hm_key(from.distance, id));
-	return HM_OK;
+	hm_link_set(&from_list, slot, (HmCandidate) {from.distance, id});
 }
 
 /* Gives an element that has not been reached a link from one that has. */
@@ -162,41 +155,41 @@ static HmStatus
 hook(Flood *flood, uint32_t id)
 {
 	HmBuilder  *builder = flood->builder;
-	HmBuildGraph *graph = builder->graph;
-	uint64_t   *list = hm_build_list(graph, id, flood->level);
-	int			n = used_slots(flood, id);
+	HmBuildList list = list_of(flood, id);
+	int			used = hm_list_used(&list);
 	HmCandidate neighbours[2 * HM_MAX_M];
 	HmCandidate from;
-	HmStatus	status = HM_OK;
 	int			i;
 
 	/* most often one of its own neighbours will do */
-	for (i = 0; i < n; i++)
-		neighbours[i] = hm_key_candidate(hm_link_load(&list[i]));
-	from = nearest_with_room(flood, id, neighbours, n);
+	for (i = 0; i < used; i++)
+		neighbours[i] = hm_link_get(&list, i);
+	from = nearest_with_room(flood, id, neighbours, used);
 
 	if (from.id == HM_NO_ID)
 	{
 		HmSearch   *search = builder->search;
 		HmCandidate entry;
+		HmStatus	status;
 
 		/* from the entry point on this level, so that all found are reached */
-		entry.id = (uint32_t) hm_build_entry(graph);
+		entry.id = (uint32_t) hm_build_entry(builder->graph);
 		builder->scorer->score(builder->scorer, id, &entry.id, 1, &entry.distance);
 		status = hm_build_search_level(builder, id, flood->level, &entry, 1,
-									   (int) graph->params.ef_construction);
+									   (int) builder->graph->params.ef_construction);
 		if (status != HM_OK)
 			return status;
 		from = nearest_with_room(flood, id, search->results, search->result_n);
 		if (from.id == HM_NO_ID)
 		{
-			status = replace_link(flood, search->results[0], id);
-			flood_from(flood, id, search->results[0].id);
-			return status;
+			from = search->results[0];
+			replace_link(flood, from, id);
+			flood_from(flood, id, from.id);
+			return HM_OK;
 		}
 	}
-	list = hm_build_list(graph, from.id, flood->level);
-	hm_link_store(&list[used_slots(flood, from.id)], hm_key(from.distance, id));
+	list = list_of(flood, from.id);
+	hm_link_set(&list, hm_list_used(&list), (HmCandidate) {from.distance, id});
 	flood_from(flood, id, from.id);
 	return HM_OK;
 }

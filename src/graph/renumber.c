@@ -15,23 +15,22 @@ append_reachable(const HmBuildGraph *graph, uint32_t *queue, uint32_t *mark, uin
 {
 	uint32_t	head = *n;
 	uint32_t	tail = head + 1;
-	int			size = hm_list_size(graph, 0);
 
 	while (head < tail)
 	{
-		const uint64_t *list = hm_build_list(graph, queue[head++], 0);
+		HmBuildList list = hm_build_list(graph, queue[head++], 0);
 		int			i;
 
-		for (i = 0; i < size; i++)
+		for (i = 0; i < list.size; i++)
 		{
-			uint64_t	key = hm_link_load(&list[i]);
+			uint32_t	next = hm_link_id(&list, i);
 
-			if (key == HM_NO_LINK)
+			if (next == HM_NO_ID)
 				break;
-			if (mark[hm_key_id(key)] != HM_NO_ID)
+			if (mark[next] != HM_NO_ID)
 				continue;
-			mark[hm_key_id(key)] = 0;
-			queue[tail++] = hm_key_id(key);
+			mark[next] = 0;
+			queue[tail++] = next;
 		}
 	}
 	*n = tail;

@@ -289,6 +289,10 @@ pick_candidates(HmSearch *search, int list_size)
 	search->counters.expanded += state->queue_n;
 }
 
+/*
+ * Appends a list's unvisited ids to the batch.  While a graph is being built
+ * others write to its lists; each id is read once, and whole.
+ */
 static inline void
 append_unvisited(HmSearch *search, const uint32_t *links, int slots)
 {
@@ -296,12 +300,16 @@ append_unvisited(HmSearch *search, const uint32_t *links, int slots)
 	int			n = search->batch_n;
 	int			i;
 
-	for (i = 0; i < slots && links[i] != HM_NO_ID; i++)
+	for (i = 0; i < slots; i++)
 	{
-		if (HM_UNLIKELY(links[i] >= element_count))
+		uint32_t	id = __atomic_load_n(&links[i], __ATOMIC_RELAXED);
+
+		if (id == HM_NO_ID)
+			break;
+		if (HM_UNLIKELY(id >= element_count))
 			continue;
-		search->batch_ids[n] = links[i];
-		n += visit(search, links[i]);
+		search->batch_ids[n] = id;
+		n += visit(search, id);
 	}
 	search->batch_n = n;
 }

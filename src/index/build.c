@@ -25,8 +25,9 @@
  * table's dirty pages are flushed, as queries will read them from the file.
  *
  * Memory.  What grows with the table lies in scratch files, which are page
- * cache: maintenance_work_mem plays no role, /dev/shm neither, and a build
- * that outgrows memory becomes as slow as its disk and no slower.
+ * cache, apart from eight bytes per element while the unreachable are linked:
+ * maintenance_work_mem plays no role, /dev/shm neither, and a build that
+ * outgrows memory becomes as slow as its disk and no slower.
  *
  * Locks.  CREATE INDEX holds a lock on the table that keeps others from
  * writing; CREATE INDEX CONCURRENTLY lets them write, but they do not insert
@@ -39,7 +40,8 @@
  * error; after a crash it may stay behind, as with every access method.  The
  * part is synced before the metapage's record is logged, so a committed index
  * is whole.  Scratch files are described in scratch.c.  Cancelling is possible
- * at every row, element and batch of pages.
+ * at every row, element and batch of pages.  Linking and numbering are one step
+ * each, of about a second per million elements, and are not interrupted.
  *
  * The init fork of an unlogged index (hm_buildempty) is a metapage with an
  * incarnation of its own, and every reset after a crash starts from a copy of

@@ -44,6 +44,7 @@ typedef struct BuildScan
 	HmScratch  *table;			/* slot_count words */
 	uint64		slot_count;
 
+	bool		live_seen;		/* the dimension is that of a live row */
 	uint64		vectors;		/* rows with a vector */
 	uint64		out_of_line;	/* of them, not readable in place */
 } BuildScan;
@@ -202,6 +203,17 @@ store_tail(void *argument)
 	build->tail_count++;
 }
 
+static void
+check_tail_count(const HmBuildState *build, uint64 tail_count)
+{
+	if (tail_count > UINT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("table \"%s\" has more than %u rows without a rankable vector",
+						RelationGetRelationName(build->heap), UINT32_MAX),
+				 errhint("Create a partial index WHERE the vector is not null.")));
+}
+
 /* Keeps a row that is not ranked by the graph. */
 static void
 add_tail(BuildScan *scan, HmTailKind kind, ItemPointer tid)
@@ -209,42 +221,97 @@ add_tail(BuildScan *scan, HmTailKind kind, ItemPointer tid)
 	HmBuildState *build = scan->build;
 	StoreCall	call = {.scan = scan, .ref = {.tid = *tid, .fingerprint = kind}};
 
-	if (build->tail_count == UINT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("table \"%s\" has more than %u rows without a rankable vector",
-						RelationGetRelationName(build->heap), UINT32_MAX),
-				 errhint("Create a partial index WHERE the vector is not null.")));
-
+	check_tail_count(build, build->tail_count + UINT64CONST(1));
 	hm_scratch_reserve(build->tail, (build->tail_count + UINT64CONST(1)) * sizeof(HmTailEntry));
 	hm_scratch_call(store_tail, &call);
 }
 
-/* Takes dimension and scale from the first vector, or checks a later one. */
+/* Takes dimension and scale from a vector. */
 static void
-check_dimension(BuildScan *scan, const HmVector *vector, ItemPointer tid)
+set_dimension(BuildScan *scan, const HmVector *vector)
+{
+	HmMeta	   *meta = &scan->build->meta;
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
+
+	meta->dim = vector->dim;
+	meta->scale = hm_element_scale(meta->metric, vector);
+	scan->floats = palloc(meta->dim * sizeof(float));
+	scan->copy = palloc(meta->dim * sizeof(uint16));
+	MemoryContextSwitchTo(old);
+}
+
+static void
+demote_step(void *argument)
+{
+	HmBuildState *build = ((StoreCall *) argument)->scan->build;
+	const HmBuildRow *rows = (const HmBuildRow *) build->rows->base;
+	const HmPosting *postings = (const HmPosting *) build->postings->base;
+	HmTailEntry *entry = (HmTailEntry *) build->tail->base + build->tail_count;
+
+	for (uint32 i = 0; i < build->element_count; i++, entry++)
+	{
+		entry->tid = rows[i].ref.tid;
+		entry->kind = HM_TAIL_WIDE;
+	}
+	for (uint32 i = 0; i < build->posting_count; i++, entry++)
+	{
+		entry->tid = postings[i].tid;
+		entry->kind = HM_TAIL_WIDE;
+	}
+}
+
+/* Moves all elements to the tail: dead rows of a dimension that no live row has. */
+static void
+demote_elements(BuildScan *scan)
+{
+	HmBuildState *build = scan->build;
+	StoreCall	call = {.scan = scan};
+	uint64		tail_count = (uint64) build->tail_count + build->element_count + build->posting_count;
+
+	check_tail_count(build, tail_count);
+	hm_scratch_reserve(build->tail, tail_count * sizeof(HmTailEntry));
+	hm_scratch_call(demote_step, &call);
+	build->tail_count = (uint32) tail_count;
+	build->element_count = 0;
+	build->posting_count = 0;
+	build->max_norm = 0;
+	if (scan->table != NULL)
+		hm_scratch_close(scan->table);
+	scan->table = NULL;
+	scan->slot_count = 0;
+}
+
+/*
+ * The first vector of a live row fixes the dimension; true if this one has it.
+ * A deleted row that somebody may still see must not stop the build, nor decide
+ * what the live ones must be: with another dimension it goes to the tail,
+ * where a scan that sees it raises the operator's error, as without an index.
+ */
+static bool
+check_dimension(BuildScan *scan, const HmVector *vector, bool alive, ItemPointer tid)
 {
 	HmBuildState *build = scan->build;
 	HmMeta	   *meta = &build->meta;
 
 	if (meta->dim == 0)
-	{
-		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
-
-		meta->dim = vector->dim;
-		meta->scale = hm_element_scale(meta->metric, vector);
-		scan->floats = palloc(meta->dim * sizeof(float));
-		scan->copy = palloc(meta->dim * sizeof(uint16));
-		MemoryContextSwitchTo(old);
-	}
+		set_dimension(scan, vector);
 	else if (meta->dim != vector->dim)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("expected %u dimensions, not %u", meta->dim, vector->dim),
-				 errdetail("Row (%u,%u) of table \"%s\" differs from the first vector in index \"%s\".",
-						   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid),
-						   RelationGetRelationName(build->heap),
-						   RelationGetRelationName(build->index))));
+	{
+		if (!alive)
+			return false;
+		if (scan->live_seen)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_EXCEPTION),
+					 errmsg("expected %u dimensions, not %d", meta->dim, vector->dim),
+					 errdetail("Row (%u,%u) of table \"%s\" differs from the first vector in index \"%s\".",
+							   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid),
+							   RelationGetRelationName(build->heap),
+							   RelationGetRelationName(build->index))));
+		demote_elements(scan);
+		set_dimension(scan, vector);
+	}
+	scan->live_seen |= alive;
+	return true;
 }
 
 /* Indexes one row: an IndexBuildCallback. */
@@ -286,15 +353,19 @@ scan_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 
 	old = MemoryContextSwitchTo(scan->row_context);
 	vector = build->opclass->type->view(values[0], &detoasted);
-	check_dimension(scan, &vector, tid);
-	element = hm_element_make(build->meta.metric, build->meta.scale, &vector,
-							  scan->floats, scan->copy);
 	MemoryContextSwitchTo(old);
 
-	if (element.kind == HM_LOG_VECTOR)
-		add_vector(scan, &vector, &element, tid);
+	if (!check_dimension(scan, &vector, alive, tid))
+		add_tail(scan, HM_TAIL_WIDE, tid);
 	else
-		add_tail(scan, (HmTailKind) element.kind, tid);
+	{
+		element = hm_element_make(build->meta.metric, build->meta.scale, &vector,
+								  scan->floats, scan->copy);
+		if (element.kind == HM_LOG_VECTOR)
+			add_vector(scan, &vector, &element, tid);
+		else
+			add_tail(scan, (HmTailKind) element.kind, tid);
+	}
 	MemoryContextReset(scan->row_context);
 }
 
@@ -341,6 +412,14 @@ hm_build_scan(HmBuildState *build)
 	hm_build_enter(build, HM_BUILD_SCAN, 0, 0);
 	build->heap_tuples = table_index_build_scan(build->heap, build->index, build->index_info,
 												true, true, scan_row, scan, NULL);
+
+	/* Nor do deleted rows alone decide what may be inserted. */
+	if (!scan->live_seen && build->meta.dim > 0)
+	{
+		demote_elements(scan);
+		build->meta.dim = 0;
+		build->meta.scale = 0;
+	}
 
 	if (scan->table != NULL)
 		hm_scratch_close(scan->table);

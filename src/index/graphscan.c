@@ -322,7 +322,14 @@ next_batch(HmGraphScan *scan, HmSearch **owner)
 		out_of_memory();
 	run_search(scan, owner);
 	scan->begun = true;
-	if (search->result_n > 0)
+
+	/*
+	 * A batch that is not full has come to the end of what the graph reaches,
+	 * which says nothing about the rest: dead elements may lie between.
+	 */
+	if (search->result_n < hm_ef_search)
+		scan->exhausted = true;
+	else
 	{
 		double		last = result_distance(scan, search->result_n - 1);
 
@@ -344,14 +351,14 @@ hm_graph_scan_more(HmGraphScan *scan, HmSearch **search)
 		if (next_batch(scan, search))
 			return;
 	}
-	else if (may_go_on && within_bound(state->visited_count) &&
+	else if (may_go_on && !scan->exhausted && within_bound(state->visited_count) &&
 			 state->visited_count < count / SWEEP_SHARE)
 	{
 		if (next_batch(scan, search))
 			return;
 	}
 
-	if (may_go_on && within_bound(count))
+	if (may_go_on && !hm_graph_scan_complete(scan) && within_bound(count))
 		start_sweep(scan);
 	else
 		scan->more = false;
@@ -362,5 +369,6 @@ hm_graph_scan_complete(const HmGraphScan *scan)
 {
 	if (scan->sorter != NULL)
 		return true;
-	return scan->begun && scan->search->visited_count == scan->reader->store.element_count;
+	return scan->exhausted &&
+		scan->search->visited_count == scan->reader->store.element_count;
 }

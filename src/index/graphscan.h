@@ -23,6 +23,7 @@ typedef struct HmGraphScan
 	bool		exact_copies;
 
 	bool		begun;			/* the first batch is there */
+	bool		exhausted;		/* the graph leads no further */
 	bool		more;			/* there may be more than what is at hand */
 	int			result_next;
 	double		presumed;		/* what comes later is presumed no nearer */
