@@ -17,6 +17,9 @@
 
 #define CACHE_LINE	64
 
+/* Copies prefetched ahead of the one being ranked: see source_heap.c. */
+#define COPIES_AHEAD	4
+
 /* Halves on one page, and pages that the largest vector takes. */
 #define PIECE		((int) (HM_PAGE_DATA / sizeof(uint16)))
 #define MAX_PIECES	((HM_MAX_DIM + HM_PAGE_DATA / 2 - 1) / (HM_PAGE_DATA / 2))
@@ -62,6 +65,16 @@ rank_pieces(const CopiesSource *copies, const uint16 *const *at)
 	return hm_query_rank_sum(query, sum);
 }
 
+/* Prefetches a copy, or nothing if there is none. */
+static inline void
+prefetch_copy(const uint16 *copy, size_t bytes)
+{
+	if (copy == NULL)
+		return;
+	for (size_t offset = 0; offset < bytes; offset += CACHE_LINE)
+		__builtin_prefetch((const char *) copy + offset);
+}
+
 /* Guarded: ranks what was found in the mapping. */
 static void
 rank_batch(void *argument)
@@ -69,15 +82,12 @@ rank_batch(void *argument)
 	CopiesSource *copies = argument;
 	size_t		bytes = Min(copies->source.query->dim, PIECE) * sizeof(uint16);
 
+	for (int i = 0; i < Min(copies->n, COPIES_AHEAD); i++)
+		prefetch_copy(copies->at[i][0], bytes);
 	for (int i = 0; i < copies->n; i++)
 	{
-		if (copies->at[i][0] == NULL)
-			continue;
-		for (size_t offset = 0; offset < bytes; offset += CACHE_LINE)
-			__builtin_prefetch((const char *) copies->at[i][0] + offset);
-	}
-	for (int i = 0; i < copies->n; i++)
-	{
+		if (i + COPIES_AHEAD < copies->n)
+			prefetch_copy(copies->at[i + COPIES_AHEAD][0], bytes);
 		if (copies->at[i][0] != NULL)
 			copies->rank[i] = rank_pieces(copies, copies->at[i]);
 	}
