@@ -219,7 +219,7 @@ sweep_chunk(HmGraphScan *scan, SweepItem *items, int n)
 	}
 }
 
-/* Ranks and sorts all elements that no batch has returned. */
+/* Ranks and sorts all elements that have not been taken. */
 static void
 start_sweep(HmGraphScan *scan)
 {
@@ -232,6 +232,8 @@ start_sweep(HmGraphScan *scan)
 	hm_last_scan.sweeps++;
 	scan->sorter = hm_sorter_begin();
 
+	for (int i = scan->result_next; i < search->result_n; i++)
+		hm_sorter_put(scan->sorter, result_distance(scan, i), search->results[i].id);
 	if (hm_search_drain(search) != HM_OK)
 		out_of_memory();
 	for (int i = 0; i < search->result_n; i++)
@@ -304,8 +306,7 @@ within_bound(uint32 visited)
 	return hm_max_scan_tuples == 0 || visited < (uint32) hm_max_scan_tuples;
 }
 
-/* The next batch; false: it is empty. */
-static bool
+static void
 next_batch(HmGraphScan *scan, HmSearch **owner)
 {
 	HmSearch   *search = scan->search;
@@ -323,10 +324,6 @@ next_batch(HmGraphScan *scan, HmSearch **owner)
 	run_search(scan, owner);
 	scan->begun = true;
 
-	/*
-	 * A batch that is not full has come to the end of what the graph reaches,
-	 * which says nothing about the rest: dead elements may lie between.
-	 */
 	if (search->result_n < hm_ef_search)
 		scan->exhausted = true;
 	else
@@ -335,32 +332,32 @@ next_batch(HmGraphScan *scan, HmSearch **owner)
 
 		scan->presumed = Max(scan->presumed, last + error_of(scan, last));
 	}
-	return search->result_n > 0;
 }
 
 void
 hm_graph_scan_more(HmGraphScan *scan, HmSearch **search)
 {
-	HmSearch   *state = scan->search;
 	uint32		count = scan->reader->store.element_count;
 	bool		may_go_on = scan->sorter == NULL && hm_iterative_scan != HM_ITERATIVE_OFF;
 
 	Assert(scan->more);
-	if (!scan->begun)
+	if (!scan->begun ||
+		(may_go_on && !scan->exhausted && within_bound(scan->search->visited_count) &&
+		 scan->search->visited_count < count / SWEEP_SHARE))
 	{
-		if (next_batch(scan, search))
-			return;
-	}
-	else if (may_go_on && !scan->exhausted && within_bound(state->visited_count) &&
-			 state->visited_count < count / SWEEP_SHARE)
-	{
-		if (next_batch(scan, search))
+		next_batch(scan, search);
+		if (!scan->exhausted)
 			return;
 	}
 
+	/*
+	 * A batch that is not full has come to the end of what the graph reaches,
+	 * and says nothing about the rest: dead elements may lie between.  So it
+	 * goes into the sweep with everything else.
+	 */
 	if (may_go_on && !hm_graph_scan_complete(scan) && within_bound(count))
 		start_sweep(scan);
-	else
+	else if (scan->sorter != NULL || scan->result_next >= scan->search->result_n)
 		scan->more = false;
 }
 
