@@ -19,13 +19,16 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "index/row.h"
+#include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 void
 hm_row_begin(HmRowFetcher *fetcher, IndexScanDesc scan)
 {
+	fetcher->index = scan->indexRelation;
 	fetcher->heap = scan->heapRelation;
+	fetcher->heap_blocks = RelationGetNumberOfBlocks(scan->heapRelation);
 	fetcher->snapshot = scan->xs_snapshot;
 	fetcher->order = scan->numberOfOrderBys > 0 ? &scan->orderByData[0] : NULL;
 	fetcher->attribute = scan->indexRelation->rd_index->indkey.values[0];
@@ -53,12 +56,32 @@ hm_row_end(HmRowFetcher *fetcher)
 	fetcher->fetch = NULL;
 }
 
+/*
+ * Raises an error unless the block exists.  The table may have grown since the
+ * scan began; it does not shrink while the scan holds its lock.
+ */
+static void
+check_block(HmRowFetcher *fetcher, BlockNumber block)
+{
+	if (block < fetcher->heap_blocks)
+		return;
+	fetcher->heap_blocks = RelationGetNumberOfBlocks(fetcher->heap);
+	if (block >= fetcher->heap_blocks)
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" refers to block %u of table \"%s\", which has %u blocks",
+						RelationGetRelationName(fetcher->index), block,
+						RelationGetRelationName(fetcher->heap), fetcher->heap_blocks),
+				 errhint("Please REINDEX it.")));
+}
+
 bool
 hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid, Datum *value, bool *isnull)
 {
 	ItemPointerData root = *tid;	/* table_index_fetch_tuple moves it along the chain */
 	bool		call_again = false;
 
+	check_block(fetcher, ItemPointerGetBlockNumberNoCheck(&root));
 	if (!table_index_fetch_tuple(fetcher->fetch, &root, fetcher->snapshot,
 								 fetcher->slot, &call_again, NULL))
 		return false;

@@ -33,7 +33,9 @@ typedef struct HmRowKey
 /* Fetches rows of the scan's table under its snapshot. */
 typedef struct HmRowFetcher
 {
+	Relation	index;
 	Relation	heap;
+	BlockNumber heap_blocks;	/* blocks of the table when last looked */
 	Snapshot	snapshot;
 	ScanKey		order;			/* the ordering operator and the query */
 	struct IndexFetchTableData *fetch;
@@ -49,7 +51,8 @@ extern void hm_row_end(HmRowFetcher *fetcher);
 
 /*
  * Fetches the visible version of the row at an index TID.  False: there is
- * none.  *value is valid until the next fetch.
+ * none.  *value is valid until the next fetch.  A TID beyond the table's end
+ * raises ERRCODE_INDEX_CORRUPTED.
  */
 extern bool hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid,
 						 Datum *value, bool *isnull);

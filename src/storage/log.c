@@ -22,6 +22,7 @@
 
 #include "access/generic_xlog.h"
 #include "miscadmin.h"
+#include "storage/buffer.h"
 #include "storage/bufmgr.h"
 #include "storage/error.h"
 #include "storage/lmgr.h"
@@ -85,8 +86,7 @@ new_buffer(Relation index)
 
 	if (need_lock)
 		LockRelationForExtension(index, ExclusiveLock);
-	buffer = ReadBuffer(index, P_NEW);
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	buffer = hm_buffer_extend(index);
 	if (need_lock)
 		UnlockRelationForExtension(index, ExclusiveLock);
 	return buffer;
@@ -241,10 +241,9 @@ hm_log_append(Relation index, const HmDirectory *directory, ItemPointer tid, int
 
 	for (;;)
 	{
-		Buffer		buffer = ReadBuffer(index, block);
+		Buffer		buffer = hm_buffer_read(index, block, BUFFER_LOCK_EXCLUSIVE);
 		Page		page = BufferGetPage(buffer);
 
-		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		check_log_page(index, buffer, directory->incarnation);
 
 		if (LogHeader(page)->next != InvalidBlockNumber)
@@ -290,8 +289,7 @@ read_large_copy(Relation index, uint64 incarnation, uint32 dim, const char *slot
 
 		if (more[i] == InvalidBlockNumber || more[i] >= RelationGetNumberOfBlocks(index))
 			hm_corrupt(index, more[i], "A log entry continues at this block.");
-		buffer = ReadBuffer(index, more[i]);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		buffer = hm_buffer_read(index, more[i], BUFFER_LOCK_SHARE);
 		if (!hm_page_is((const char *) BufferGetPage(buffer), &name))
 			hm_corrupt(index, more[i], "It is not the continuation of a log entry.");
 		memcpy((char *) copy + done, HmPageGetData(BufferGetPage(buffer)), piece);
@@ -309,8 +307,7 @@ next_page(Relation index, const HmDirectory *directory, BlockNumber block, int l
 	CHECK_FOR_INTERRUPTS();
 	if (block == HM_META_BLOCK || block >= RelationGetNumberOfBlocks(index))
 		hm_corrupt(index, block, "The log continues at this block, beyond the end of the file.");
-	buffer = ReadBuffer(index, block);
-	LockBuffer(buffer, lock_mode);
+	buffer = hm_buffer_read(index, block, lock_mode);
 	check_log_page(index, buffer, directory->incarnation);
 	return buffer;
 }

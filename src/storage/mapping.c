@@ -30,6 +30,7 @@
 
 #include "compat.h"
 #include "miscadmin.h"
+#include "storage/buffer.h"
 #include "storage/bufmgr.h"
 #include "storage/error.h"
 #include "storage/fd.h"
@@ -364,7 +365,7 @@ hm_mapping_verify(Relation index, HmMapping *mapping, uint64 incarnation, uint32
 	if (!verify_guarded(index, mapped, &name))
 	{
 		BlockNumber block = hm_part_block(&mapping->part, page);
-		Buffer		buffer = ReadBuffer(index, block);
+		Buffer		buffer = hm_buffer_read(index, block, BUFFER_LOCK_SHARE);
 		PGAlignedBlock copy;
 
 		/*
@@ -372,7 +373,6 @@ hm_mapping_verify(Relation index, HmMapping *mapping, uint64 incarnation, uint32
 		 * the buffer out heals it for every process; that is what eviction
 		 * would do with it sooner or later, on a standby too.
 		 */
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
 		if (hm_page_verify(copy.data, &name))
 			FlushOneBuffer(buffer);

@@ -13,7 +13,10 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "miscadmin.h"
+#include "storage/buffer.h"
 #include "storage/bufmgr.h"
 #include "storage/error.h"
 #include "storage/metapage.h"
@@ -43,9 +46,15 @@ validate_part(Relation index, const HmMeta *meta, const HmPartDesc *part, BlockN
 	if (part->element_count > 0 && meta->dim == 0)
 		hm_corrupt(index, HM_META_BLOCK, "Part %u has elements, but the index no dimension.", part->part);
 
-	hm_part_layout(meta, &expected);
-	if (memcmp(expected.array_page, part->array_page, sizeof(part->array_page)) != 0)
+	if (part->first_element != 0 || part->patch_count != 0 || part->patch_slots != 0)
+		hm_corrupt(index, HM_META_BLOCK, "Part %u, the only one, claims to follow another.", part->part);
+
+	if (!hm_part_layout(meta, &expected) ||
+		memcmp(expected.array_page, part->array_page, sizeof(part->array_page)) != 0)
 		hm_corrupt(index, HM_META_BLOCK, "The arrays of part %u are not where its counts put them.", part->part);
+
+	if (!(part->max_norm >= 0) || isinf(part->max_norm))
+		hm_corrupt(index, HM_META_BLOCK, "Part %u gives its largest norm as %g.", part->part, part->max_norm);
 
 	if (part->run_count > HM_MAX_RUNS)
 		hm_corrupt(index, HM_META_BLOCK, "Part %u lists %u runs.", part->part, part->run_count);
@@ -144,8 +153,7 @@ hm_directory_read(Relation index, HmDirectory *directory)
 	if (RelationGetNumberOfBlocks(index) == 0)
 		hm_corrupt(index, HM_META_BLOCK, "The file is empty.");
 
-	buffer = ReadBuffer(index, HM_META_BLOCK);
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	buffer = hm_buffer_read(index, HM_META_BLOCK, BUFFER_LOCK_SHARE);
 	validate_meta(index, BufferGetPage(buffer), directory);
 	UnlockReleaseBuffer(buffer);
 }
@@ -153,8 +161,7 @@ hm_directory_read(Relation index, HmDirectory *directory)
 HmMeta *
 hm_meta_update(Relation index, GenericXLogState *state, Buffer *buffer)
 {
-	*buffer = ReadBuffer(index, HM_META_BLOCK);
-	LockBuffer(*buffer, BUFFER_LOCK_EXCLUSIVE);
+	*buffer = hm_buffer_read(index, HM_META_BLOCK, BUFFER_LOCK_EXCLUSIVE);
 	validate_meta(index, BufferGetPage(*buffer), NULL);
 	return (HmMeta *) HmPageGetData(GenericXLogRegisterBuffer(state, *buffer, 0));
 }

@@ -20,6 +20,7 @@
 #include "access/xloginsert.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "storage/buffer.h"
 #include "storage/bufmgr.h"
 #include "storage/error.h"
 #include "storage/lmgr.h"
@@ -80,7 +81,7 @@ hm_array_entry_count(const HmMeta *meta, const HmPartDesc *part, HmArray array)
 	return 0;
 }
 
-void
+bool
 hm_part_layout(const HmMeta *meta, HmPartDesc *part)
 {
 	uint64		page = 0;
@@ -93,12 +94,10 @@ hm_part_layout(const HmMeta *meta, HmPartDesc *part)
 		if (count > 0)
 			page += hm_entries_pages(count, hm_array_entry_size(meta, array));
 		if (page >= MaxBlockNumber - HM_RUN_ALIGNMENT)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-					 errmsg("hnsw_mmap index would need more than %u blocks", MaxBlockNumber),
-					 errhint("Partition the table.")));
+			return false;
 	}
 	part->array_page[HM_ARRAYS] = (uint32) page;
+	return true;
 }
 
 BlockNumber
@@ -200,7 +199,12 @@ hm_part_writer_begin(Relation index, uint64 incarnation, const HmMeta *meta, HmP
 	for (int array = 0; array < HM_ARRAYS; array++)
 		writer->entry_size[array] = hm_array_entry_size(meta, array);
 
-	hm_part_layout(meta, part);
+	if (!hm_part_layout(meta, part))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("index \"%s\" would need more than %u blocks",
+						RelationGetRelationName(index), MaxBlockNumber),
+				 errhint("Partition the table.")));
 
 	writer->batch = hm_alloc_blocks(BATCH_PAGES);
 
@@ -305,10 +309,9 @@ void
 hm_storage_publish(Relation index, uint64 incarnation, const HmMeta *meta)
 {
 	GenericXLogState *state = GenericXLogStart(index);
-	Buffer		buffer = ReadBuffer(index, HM_META_BLOCK);
+	Buffer		buffer = hm_buffer_read(index, HM_META_BLOCK, BUFFER_LOCK_EXCLUSIVE);
 	Page		page;
 
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	page = GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE);
 	hm_meta_init_page(page, incarnation, meta);
 	GenericXLogFinish(state);
@@ -377,9 +380,8 @@ hm_part_read_page(Relation index, uint64 incarnation, const HmPartDesc *part, Hm
 		.page = array_page
 	};
 	BlockNumber block = hm_part_block(part, part->array_page[array] + array_page);
-	Buffer		buffer = ReadBuffer(index, block);
+	Buffer		buffer = hm_buffer_read(index, block, BUFFER_LOCK_SHARE);
 
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	if (!hm_page_verify((const char *) BufferGetPage(buffer), &name))
 		hm_corrupt(index, block, "It is not page %u of array %d of part %u.",
 				   array_page, (int) array, part->part);

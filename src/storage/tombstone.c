@@ -15,6 +15,7 @@
 #include "access/generic_xlog.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "storage/buffer.h"
 #include "storage/bufmgr.h"
 #include "storage/error.h"
 #include "storage/lmgr.h"
@@ -98,9 +99,8 @@ hm_tombstones_load(Relation index, const HmDirectory *directory, const HmPartDes
 	for (uint32 i = 0; i < pages; i++)
 	{
 		HmPageName	name = tombstone_page_name(directory, part, i);
-		Buffer		buffer = ReadBuffer(index, part->tombstone_block + i);
+		Buffer		buffer = hm_buffer_read(index, part->tombstone_block + i, BUFFER_LOCK_SHARE);
 
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		if (!hm_page_verify((const char *) BufferGetPage(buffer), &name))
 			hm_corrupt(index, part->tombstone_block + i,
 					   "It is not page %u of the tombstones of part %u.", i, part->part);
@@ -138,11 +138,10 @@ create_pages(Relation index, const HmDirectory *directory, const HmPartDesc *par
 	for (uint32 i = 0; i < HM_TOMBSTONE_PAGES(part); i++)
 	{
 		HmPageName	name = tombstone_page_name(directory, part, i);
-		Buffer		buffer = ReadBuffer(index, P_NEW);
+		Buffer		buffer = hm_buffer_extend(index);
 		GenericXLogState *state;
 		Page		page;
 
-		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		state = GenericXLogStart(index);
 		page = GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE);
 		hm_page_init(page, &name);
@@ -164,12 +163,11 @@ set_on_page(Relation index, const HmDirectory *directory, const HmPartDesc *part
 {
 	HmPageName	name = tombstone_page_name(directory, part, number);
 	GenericXLogState *state;
-	Buffer		buffer = ReadBuffer(index, block);
+	Buffer		buffer = hm_buffer_read(index, block, BUFFER_LOCK_EXCLUSIVE);
 	uint64	   *words;
 	Page		page;
 	uint64		done = 0;
 
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	if (!hm_page_verify((const char *) BufferGetPage(buffer), &name))
 		hm_corrupt(index, block, "It is not page %u of the tombstones of part %u.", number, part->part);
 	state = GenericXLogStart(index);

@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $rounds = $ENV{HM_CRASH_ROUNDS} || 6;
-my $dim = 24;
+my $dim = 16;
 my $rows = 8000;
 my $node = new_node('crash', <<CONF);
 max_parallel_maintenance_workers = 2

@@ -12,7 +12,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $dim = 64;
+# Few dimensions: the graph then finds every neighbour, and the tests can ask for that.
+my $dim = 16;
 my $node = new_node('build', <<CONF);
 max_worker_processes = 40
 max_parallel_workers = 40
