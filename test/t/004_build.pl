@@ -72,7 +72,8 @@ SQL
 # ---- progress ----
 
 $node->safe_psql('postgres', 'ALTER TABLE items SET (parallel_workers = 2)');
-my $build = background($node, "$create;");
+# More candidates make it last long enough to be watched.
+my $build = background($node, "$create WITH (ef_construction = 600);");
 my (%phases, $wrong, $totals);
 while ($build->{handle}->pumpable)
 {
