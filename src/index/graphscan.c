@@ -17,6 +17,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "index/graphscan.h"
 #include "index/index.h"
 #include "miscadmin.h"
@@ -275,7 +277,9 @@ hm_graph_scan_lower(HmGraphScan *scan, double *lower)
 			return false;
 		distance = result_distance(scan, scan->result_next);
 	}
-	*lower = distance - error_of(scan, distance);
+
+	/* Bytes read in the middle of a change may give anything. */
+	*lower = isfinite(distance) ? distance - error_of(scan, distance) : get_float8_infinity();
 	return true;
 }
 
@@ -330,7 +334,8 @@ next_batch(HmGraphScan *scan, HmSearch **owner)
 	{
 		double		last = result_distance(scan, search->result_n - 1);
 
-		scan->presumed = Max(scan->presumed, last + error_of(scan, last));
+		if (isfinite(last))
+			scan->presumed = Max(scan->presumed, last + error_of(scan, last));
 	}
 }
 
