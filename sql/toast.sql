@@ -48,7 +48,7 @@ SELECT hm_test.indexed('toast_compressed', d, 10) = hm_test.exact('toast_compres
   FROM hm_test.distance('v', '<->', array_fill(77.3::real, ARRAY[1000])) AS d;
 DROP TABLE toast_compressed;
 
--- Updated over and over while a long snapshot looks at the old rows.
+-- Updated over and over, then vacuumed and built anew.
 CREATE TABLE toast_loop (id int PRIMARY KEY, n int, v real[]) WITH (autovacuum_enabled = off);
 INSERT INTO toast_loop SELECT i, 0, hm_test.vec(i, 1000) FROM generate_series(1, 50) AS i;
 SET client_min_messages = error;
