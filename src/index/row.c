@@ -57,22 +57,27 @@ hm_row_end(HmRowFetcher *fetcher)
 }
 
 /*
- * Raises an error unless the block exists.  The table may have grown since the
- * scan began; it does not shrink while the scan holds its lock.
+ * The table may have grown since the scan began; it does not shrink while the
+ * scan holds its lock.
  */
-static void
-check_block(HmRowFetcher *fetcher, BlockNumber block)
+void
+hm_row_check(HmRowFetcher *fetcher, const ItemPointerData *tid)
 {
-	if (block < fetcher->heap_blocks)
+	BlockNumber block = ItemPointerGetBlockNumberNoCheck(tid);
+	OffsetNumber offset = ItemPointerGetOffsetNumberNoCheck(tid);
+
+	if (likely(block < fetcher->heap_blocks && OffsetNumberIsValid(offset)))
 		return;
 	fetcher->heap_blocks = RelationGetNumberOfBlocks(fetcher->heap);
-	if (block >= fetcher->heap_blocks)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("index \"%s\" refers to block %u of table \"%s\", which has %u blocks",
-						RelationGetRelationName(fetcher->index), block,
-						RelationGetRelationName(fetcher->heap), fetcher->heap_blocks),
-				 errhint("Please REINDEX it.")));
+	if (block < fetcher->heap_blocks && OffsetNumberIsValid(offset))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" refers to item %u in block %u of table \"%s\", which cannot exist",
+					RelationGetRelationName(fetcher->index), offset, block,
+					RelationGetRelationName(fetcher->heap)),
+			 errdetail("The table has %u blocks.", fetcher->heap_blocks),
+			 errhint("Please REINDEX it.")));
 }
 
 bool
@@ -81,7 +86,7 @@ hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid, Datum *value, bo
 	ItemPointerData root = *tid;	/* table_index_fetch_tuple moves it along the chain */
 	bool		call_again = false;
 
-	check_block(fetcher, ItemPointerGetBlockNumberNoCheck(&root));
+	hm_row_check(fetcher, tid);
 	if (!table_index_fetch_tuple(fetcher->fetch, &root, fetcher->snapshot,
 								 fetcher->slot, &call_again, NULL))
 		return false;

@@ -49,10 +49,12 @@ typedef struct HmRowFetcher
 extern void hm_row_begin(HmRowFetcher *fetcher, IndexScanDesc scan);
 extern void hm_row_end(HmRowFetcher *fetcher);
 
+/* Raises ERRCODE_INDEX_CORRUPTED for a TID that the table cannot have. */
+extern void hm_row_check(HmRowFetcher *fetcher, const ItemPointerData *tid);
+
 /*
- * Fetches the visible version of the row at an index TID.  False: there is
- * none.  *value is valid until the next fetch.  A TID beyond the table's end
- * raises ERRCODE_INDEX_CORRUPTED.
+ * Fetches the visible version of the row at an index TID, which is checked.
+ * False: there is none.  *value is valid until the next fetch.
  */
 extern bool hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid,
 						 Datum *value, bool *isnull);

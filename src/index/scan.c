@@ -389,7 +389,10 @@ next_row(HmScan *scan, ItemPointer tid)
 			case PHASE_TAIL:
 			case PHASE_UNORDERED:
 				if (hm_all_rows_next(&scan->all, HM_STAGE_LOG_NULL, tid))
+				{
+					hm_row_check(&scan->rows, tid);
 					return true;
+				}
 				scan->phase = PHASE_END;
 				break;
 			case PHASE_END:
