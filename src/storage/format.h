@@ -366,6 +366,12 @@ hm_array_entry_size(const HmMeta *meta, HmArray array)
 /* Entries of an array that a part holds. */
 extern uint64 hm_array_entry_count(const HmMeta *meta, const HmPartDesc *part, HmArray array);
 
+/* Computes array_page[] from the counts; false: more pages than a file has blocks. */
+extern bool hm_part_layout(const HmMeta *meta, HmPartDesc *part);
+
+/* The block of a part's page. */
+extern BlockNumber hm_part_block(const HmPartDesc *part, uint32 page);
+
 /* Pages that so many entries of such a size take. */
 static inline uint64
 hm_entries_pages(uint64 count, uint32 entry_size)

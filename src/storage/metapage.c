@@ -21,7 +21,6 @@
 #include "storage/error.h"
 #include "storage/metapage.h"
 #include "storage/page.h"
-#include "storage/part.h"
 
 /* Raises an error unless the part's numbers agree with each other and the file. */
 static void

@@ -45,12 +45,6 @@ extern void hm_storage_create(Relation index, ForkNumber fork, uint64 incarnatio
 /* Replaces the directory of an index that nobody else can see yet. */
 extern void hm_storage_publish(Relation index, uint64 incarnation, const HmMeta *meta);
 
-/* Computes array_page[] from the counts; false: more pages than a file has blocks. */
-extern bool hm_part_layout(const HmMeta *meta, HmPartDesc *part);
-
-/* The block of a part's page. */
-extern BlockNumber hm_part_block(const HmPartDesc *part, uint32 page);
-
 /*
  * Copies entries first .. first + count - 1 of an array out of shared buffers,
  * validating each page's identity (ERRCODE_INDEX_CORRUPTED otherwise).
