@@ -162,6 +162,7 @@ class Bench:
 
 
 def run(arguments, work, say):
+    machine = report.describe_machine()         # now: its load average shall be that of others
     collection = load_collection(arguments, work, say)
     bench = Bench(arguments, collection, say)
     peers = []
@@ -193,7 +194,7 @@ def run(arguments, work, say):
             system.drop()
         empty = systems.round_trip(arguments, len(collection.queries)) if arguments.seconds else None
         return {"made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-                "machine": report.describe_machine(), "server": systems.describe_server(),
+                "machine": machine, "server": systems.describe_server(),
                 "data": collection.describe(), "metric": arguments.metric, "k": arguments.k,
                 "parameters": {"m": arguments.m, "ef_construction": arguments.ef_construction,
                                "workers": arguments.workers, "rounds": arguments.rounds, "seconds": arguments.seconds},

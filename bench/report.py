@@ -111,7 +111,7 @@ def _header(results):
     yield (f"{data['name']}: {data['rows']:,} x {data['dimensions']}, {data['queries']:,} queries,"
            f" {results['metric']}, recall@{results['k']} by distance")
     yield (f"{machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GB,"
-           f" PostgreSQL {results['server']['postgresql']}; load average {machine['load_average']:.1f}")
+           f" PostgreSQL {results['server']['postgresql']}; load average {machine['load_average']:.1f} before")
     yield f"m = {parameters['m']}, ef_construction = {parameters['ef_construction']}"
     for run in results["round_trip"] or ():
         yield (f"looking the query's vector up and no more: {run['queries_per_second']:,.0f} queries/s"

@@ -119,37 +119,50 @@ class Progress:
         self.width = 0
 
 
-def create_index(connection, sql, progress=None):
-    """Runs CREATE INDEX, showing pg_stat_progress_create_index; returns its seconds."""
-    pid = connection.get_backend_pid()
-    finished = threading.Event()
+def _show_index_progress(watcher, pid, started, progress):
+    rows = execute(watcher, """
+        SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total
+        FROM pg_stat_progress_create_index WHERE pid = %s""", (pid,))
+    if rows:
+        phase, blocks, all_blocks, tuples, all_tuples = rows[0]
+        done, total = (tuples, all_tuples) if all_tuples else (blocks, all_blocks)
+        share = f"{done / total:6.1%}" if total else ""
+        progress.show(f"  {time.monotonic() - started:5.1f} s  {phase} {share}")
 
-    def watch():
-        with_progress = connect()
-        while not finished.wait(0.25):
-            rows = execute(with_progress, """
-                SELECT phase, blocks_done, blocks_total, tuples_done, tuples_total
-                FROM pg_stat_progress_create_index WHERE pid = %s""", (pid,))
-            if rows:
-                phase, blocks, all_blocks, tuples, all_tuples = rows[0]
-                done, total = (tuples, all_tuples) if all_tuples else (blocks, all_blocks)
-                share = f"{done / total:6.1%}" if total else ""
-                progress.show(f"  {time.monotonic() - started:5.1f} s  {phase} {share}")
-        with_progress.close()
 
+def create_index(connection, sql, progress):
+    """Runs CREATE INDEX, showing pg_stat_progress_create_index; returns its seconds.
+
+    The statement runs in a thread of its own, so that Ctrl-C is heard at once:
+    then it is cancelled.
+    """
+    outcome = {}
+
+    def build():
+        try:
+            execute(connection, sql)
+        except psycopg2.Error as error:
+            outcome["error"] = error
+        outcome["seconds"] = time.monotonic() - started
+
+    watcher, pid = connect(), connection.get_backend_pid()
     started = time.monotonic()
-    watcher = threading.Thread(target=watch, daemon=True) if progress else None
-    if watcher:
-        watcher.start()
+    builder = threading.Thread(target=build)
+    builder.start()
     try:
-        execute(connection, sql)
+        while builder.is_alive():
+            builder.join(0.25)
+            _show_index_progress(watcher, pid, started, progress)
+    except KeyboardInterrupt:
+        connection.cancel()
+        raise
     finally:
-        seconds = time.monotonic() - started
-        finished.set()
-        if watcher:
-            watcher.join()
-            progress.done()
-    return seconds
+        builder.join()
+        progress.done()
+        watcher.close()
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["seconds"]
 
 
 # ---------------------------------------------------------------- searching

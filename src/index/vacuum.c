@@ -48,11 +48,27 @@ typedef struct VacuumState
 	uint64		live;
 } VacuumState;
 
+/* VACUUM's callback takes valid TIDs only; damaged pages may hold others. */
+static void
+check_tid(Relation index, ItemPointer tid)
+{
+	if (!ItemPointerIsValid(tid) ||
+		!BlockNumberIsValid(ItemPointerGetBlockNumberNoCheck(tid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("index \"%s\" refers to item %u in block %u, which no table can have",
+						RelationGetRelationName(index),
+						ItemPointerGetOffsetNumberNoCheck(tid),
+						ItemPointerGetBlockNumberNoCheck(tid)),
+				 errhint("Please REINDEX it.")));
+}
+
 static void
 look_at(VacuumState *state, uint64 bit, ItemPointer tid)
 {
 	if (hm_tombstone_is_set(state->tombstones, bit))
 		return;
+	check_tid(state->index, tid);
 	if (!state->callback(tid, state->callback_state))
 	{
 		state->live++;
@@ -125,6 +141,7 @@ log_entry_is_dead(ItemPointer tid, void *state)
 {
 	VacuumState *vacuum = state;
 
+	check_tid(vacuum->index, tid);
 	return vacuum->callback(tid, vacuum->callback_state);
 }
 
