@@ -89,6 +89,10 @@ BEGIN
     IF cardinality(distances) <> 10 OR distances <> ARRAY(SELECT unnest(distances) ORDER BY 1) THEN
         RAISE EXCEPTION 'index of %, query %: ten rows in order expected, not %', relation, k, distances;
     END IF;
+EXCEPTION WHEN raise_exception THEN
+    -- A snapshot older than a REINDEX CONCURRENTLY may not use what that built
+    -- where HOT chains were broken (pg_index.indcheckxmin): core's rule.
+    IF sqlerrm NOT LIKE 'no hnsw_mmap index is used by: %' THEN RAISE; END IF;
 END
 \$\$;
 SQL
