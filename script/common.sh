@@ -19,6 +19,8 @@ as_root() {
     fi
 }
 
+CREATECLUSTER_CONF=/etc/postgresql-common/createcluster.conf
+
 # install_packages NAME...: installs the Debian packages that are missing.
 install_packages() {
     local missing=() package
@@ -28,13 +30,31 @@ install_packages() {
     [ ${#missing[@]} -eq 0 ] && return 0
     command -v apt-get >/dev/null || die "please install: ${missing[*]}"
     say "installing ${missing[*]}"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >/dev/null
-    # A cluster that the package would create belongs to the system, not to us.
-    if ! [ -e /etc/postgresql-common/createcluster.conf ]; then
-        as_root mkdir -p /etc/postgresql-common
-        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    apt_get update
+    # A cluster that the package would create belongs to the system, not to us:
+    # there shall be none, but others that are installed later may have theirs.
+    if [ -e "$CREATECLUSTER_CONF" ]; then
+        apt_get install -y --no-install-recommends "${missing[@]}"
+    else
+        as_root mkdir -p "${CREATECLUSTER_CONF%/*}"
+        echo 'create_main_cluster = false' | as_root tee "$CREATECLUSTER_CONF" >/dev/null
+        apt_get install -y --no-install-recommends "${missing[@]}"
+        as_root rm -f "$CREATECLUSTER_CONF"
+        if [ -e "$CREATECLUSTER_CONF.ucf-dist" ]; then
+            as_root mv "$CREATECLUSTER_CONF.ucf-dist" "$CREATECLUSTER_CONF"
+        else
+            as_root rmdir --ignore-fail-on-non-empty "${CREATECLUSTER_CONF%/*}"
+        fi
     fi
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# apt_get ARGUMENT...: silent, unless it fails.
+apt_get() {
+    local output
+    if ! output=$(as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" 2>&1 </dev/null); then
+        tail -n 20 <<<"$output" >&2
+        die "apt-get $1 failed"
+    fi
 }
 
 # find_pg_config: sets PG_CONFIG to the newest supported server with headers.
@@ -56,7 +76,7 @@ need_postgres() {
     local version
     find_pg_config && return 0
     command -v apt-get >/dev/null || die "no PostgreSQL 15 to 18 with its development files; set PG_CONFIG to its pg_config"
-    as_root apt-get update -qq >/dev/null
+    apt_get update
     # Debian 12 has 15, Debian 13 has 17: take the newest on offer that we know.
     for version in 18 17 16 15; do
         if apt-cache show "postgresql-server-dev-$version" >/dev/null 2>&1; then
