@@ -18,7 +18,6 @@
 #include "graph/build_graph.h"
 #include "graph/select.h"
 
-#define TIE_SLOTS	1024
 #define SPINS_BEFORE_YIELD	128
 
 #define ALIGN_UP(x)	(((x) + 63) & ~(uint64_t) 63)
@@ -192,14 +191,14 @@ hm_builder_create(HmBuildGraph *graph, const HmBuildScorer *scorer, const HmAllo
 	builder->starts_capacity = (int) graph->params.ef_construction + 1;
 	builder->starts = allocator->alloc(allocator->state,
 									   builder->starts_capacity * sizeof(*builder->starts));
-	builder->ties = allocator->alloc(allocator->state, TIE_SLOTS * sizeof(*builder->ties));
+	builder->ties = allocator->alloc(allocator->state, sizeof(*builder->ties));
 	builder->search = hm_search_create(allocator);
 	if (builder->starts == NULL || builder->ties == NULL || builder->search == NULL)
 	{
 		hm_builder_destroy(builder);
 		return NULL;
 	}
-	memset(builder->ties, 0, TIE_SLOTS * sizeof(*builder->ties));
+	hm_ties_init(builder->ties, graph->params.ef_construction);
 	return builder;
 }
 
@@ -260,34 +259,16 @@ hm_build_unlock(HmBuildGraph *graph, uint32_t id)
 	__atomic_store_n((uint8_t *) graph + graph->lock_offset + id, 0, __ATOMIC_RELEASE);
 }
 
-/*
- * Turns away what has a distance that the search has met often enough.  Where
- * thousands of copies of a vector lie together, they would fill all of
- * ef_construction, and an element near them would get no link to anything
- * else.  The table forgets when two distances fall into one slot; that only
- * lets a few more pass.
- */
+/* Says of a scored batch which elements are too many at one distance. */
 static void
 turn_away_ties(HmBuilder *builder)
 {
 	HmSearch   *search = builder->search;
-	uint32_t	most = builder->graph->params.ef_construction / 8 + 8;
 	int			i;
 
 	for (i = 0; i < search->batch_n; i++)
-	{
-		uint32_t	bits = hm_distance_bits(search->batch_distance[i]);
-		HmTieCount *slot = &builder->ties[(bits * UINT32_C(2654435769)) >> 22];
-
-		if (HM_LIKELY(slot->distance_bits != bits ||
-					  slot->search_number != builder->search_number))
-		{
-			slot->distance_bits = bits;
-			slot->search_number = builder->search_number;
-			slot->count = 0;
-		}
-		search->batch_flags[i] = ++slot->count > most ? HM_SKIPPED : HM_SCORED;
-	}
+		search->batch_flags[i] = hm_ties_turn_away(builder->ties, search->batch_distance[i]) ?
+			HM_SKIPPED : HM_SCORED;
 }
 
 HmStatus
@@ -298,7 +279,7 @@ hm_build_search_level(HmBuilder *builder, uint32_t id, int level,
 	HmStatus	status = hm_search_begin_level(search, &builder->store.store, level,
 											   starts, start_n, ef);
 
-	builder->search_number++;
+	hm_ties_begin(builder->ties);
 	while (status == HM_OK)
 	{
 		switch (hm_search_step(search))
@@ -425,24 +406,6 @@ choose_neighbours(HmBuilder *builder, uint32_t id, int *from_level)
 	return HM_OK;
 }
 
-/* Sorts links nearest first; there are few. */
-static void
-sort_links(HmCandidate *links, int n)
-{
-	int			i;
-
-	for (i = 1; i < n; i++)
-	{
-		HmCandidate link = links[i];
-		uint64_t	key = hm_key(link.distance, link.id);
-		int			j = i;
-
-		for (; j > 0 && hm_key(links[j - 1].distance, links[j - 1].id) > key; j--)
-			links[j] = links[j - 1];
-		links[j] = link;
-	}
-}
-
 /* Overwrites a list; the element is locked. */
 static void
 set_list(HmBuildList *list, const HmCandidate *links, int n)
@@ -479,7 +442,7 @@ link_back(HmBuilder *builder, uint32_t neighbour, int level, HmCandidate link)
 		for (i = 0; i < used; i++)
 			links[i] = hm_link_get(&list, i);
 		links[used] = link;
-		sort_links(links, used + 1);
+		hm_sort_candidates(links, used + 1);
 		set_list(&list, links, select_neighbours(builder, links, used + 1, list.size));
 	}
 	hm_build_unlock(builder->graph, neighbour);
@@ -579,7 +542,7 @@ hm_build_links(const HmBuildGraph *graph, uint32_t id, int level,
 
 	for (i = 0; i < n; i++)
 		links[i] = hm_link_get(&list, i);
-	sort_links(links, n);
+	hm_sort_candidates(links, n);
 	for (i = 0; i < n; i++)
 		slots[i] = new_of_old[links[i].id];
 	for (; i < list.size; i++)

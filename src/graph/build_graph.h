@@ -24,6 +24,7 @@
 
 #include "graph/build.h"
 #include "graph/key.h"
+#include "graph/ties.h"
 
 #define HM_NO_ENTRY UINT64_MAX
 
@@ -58,14 +59,6 @@ typedef struct HmBuildList
 	int			size;			/* slots */
 } HmBuildList;
 
-/* How often a search has met one and the same distance. */
-typedef struct HmTieCount
-{
-	uint32_t	distance_bits;
-	uint32_t	search_number;
-	uint32_t	count;
-} HmTieCount;
-
 struct HmBuilder
 {
 	HmBuildGraph *graph;
@@ -73,8 +66,7 @@ struct HmBuilder
 	HmAllocator allocator;
 	HmBuildStore store;
 	HmSearch   *search;
-	HmTieCount *ties;			/* see build.c */
-	uint32_t	search_number;
+	HmTies	   *ties;
 	HmCandidate chosen[HM_MAX_LEVELS][HM_MAX_M];
 	int			chosen_n[HM_MAX_LEVELS];
 	HmCandidate *starts;		/* a level's results, for the next level */

@@ -72,15 +72,16 @@ hm_codec_init(HmCodec *codec, HmMetric metric, uint32_t dim, const float *mean)
  * compiler can vectorise it: for floats without sign the order is the same.
  */
 static float
-centre(const HmCodec *codec, const float *vector, float *centred)
+centre(const float *restrict vector, const float *restrict mean, uint32_t dim,
+	   float *restrict centred)
 {
 	uint32_t	largest = 0;
 	float		magnitude;
 	uint32_t	i;
 
-	for (i = 0; i < codec->dim; i++)
+	for (i = 0; i < dim; i++)
 	{
-		float		x = vector[i] - codec->mean[i];
+		float		x = vector[i] - mean[i];
 		uint32_t	bits;
 
 		centred[i] = x;
@@ -92,16 +93,31 @@ centre(const HmCodec *codec, const float *vector, float *centred)
 	return magnitude;
 }
 
-void
-hm_codec_encode(const HmCodec *codec, const float *vector, float *scratch, void *record)
+/* Rounds values times a factor, which are small, to integers. */
+static void
+round_all(const float *restrict values, float factor, uint32_t dim, int8_t *restrict codes)
 {
 	/* adding this to a small number leaves its nearest integer in the low bits */
 	const float magic = 12582912.0f;
+	uint32_t	i;
+
+	for (i = 0; i < dim; i++)
+	{
+		float		x = values[i] * factor + magic;
+		uint32_t	bits;
+
+		memcpy(&bits, &x, sizeof(bits));
+		codes[i] = (int8_t) (uint8_t) bits;
+	}
+}
+
+void
+hm_codec_encode(const HmCodec *codec, const float *vector, float *scratch, void *record)
+{
 	int8_t	   *codes = record;
 	RecordTail	tail = {0, 0};
 	float		largest;
 	float		inverse;
-	uint32_t	i;
 
 	memset(record, 0, codec->record_size);
 	if (codec->plain)
@@ -109,21 +125,14 @@ hm_codec_encode(const HmCodec *codec, const float *vector, float *scratch, void 
 		memcpy(record, vector, codec->dim * sizeof(float));
 		return;
 	}
-	largest = centre(codec, vector, scratch);
+	largest = centre(vector, codec->mean, codec->dim, scratch);
 	inverse = LARGEST_CODE / largest;
 
 	/* too small or too large for a scale: all codes zero */
 	if (largest > 0 && largest <= FLT_MAX && inverse <= FLT_MAX)
 	{
 		tail.scale = largest / LARGEST_CODE;
-		for (i = 0; i < codec->dim; i++)
-		{
-			float		x = scratch[i] * inverse + magic;
-			uint32_t	bits;
-
-			memcpy(&bits, &x, sizeof(bits));
-			codes[i] = (int8_t) (uint8_t) bits;
-		}
+		round_all(scratch, inverse, codec->dim, codes);
 	}
 	if (codec->metric == HM_INNER_PRODUCT)
 		tail.constant = -hm_kernels->dot_f32(codec->mean, vector, codec->dim);

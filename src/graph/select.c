@@ -17,7 +17,26 @@
  */
 #include "graph/select.h"
 
+#include "graph/key.h"
+
 #define BATCH 128
+
+void
+hm_sort_candidates(HmCandidate *candidates, int n)
+{
+	int			i;
+
+	for (i = 1; i < n; i++)
+	{
+		HmCandidate candidate = candidates[i];
+		uint64_t	key = hm_key(candidate.distance, candidate.id);
+		int			j = i;
+
+		for (; j > 0 && hm_key(candidates[j - 1].distance, candidates[j - 1].id) > key; j--)
+			candidates[j] = candidates[j - 1];
+		candidates[j] = candidate;
+	}
+}
 
 /*
  * Strikes out those of the n candidates that are nearer to `chosen` than to

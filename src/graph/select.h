@@ -12,6 +12,9 @@
 #include "base.h"
 #include "graph/search.h"
 
+/* Sorts candidates nearest first; there are few. */
+extern void hm_sort_candidates(HmCandidate *candidates, int n);
+
 /* Distances from `from` to ids[0 .. n-1]. */
 typedef void (*HmScoreFunction) (void *state, uint32_t from, const uint32_t *ids, int n, float *distance);
 
