@@ -35,6 +35,9 @@ include $(PGXS)
 HEADERS_ALL := $(wildcard src/*.h src/*/*.h)
 $(OBJS): $(HEADERS_ALL)
 
+# Loops over the components of a vector that no kernel covers.
+src/graph/codes.o src/index/element.o: CFLAGS += $(CFLAGS_VECTORIZE)
+
 .PHONY: unit
 unit:
 	$(MAKE) -C test/unit check

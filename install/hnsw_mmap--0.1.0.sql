@@ -495,7 +495,8 @@ COMMENT ON OPERATOR CLASS float2_cosine_ops USING hnsw_mmap IS 'float2[] by cosi
 -- Both describe what this process sees, so they are not for parallel workers.
 -- hnsw_mmap_stats is for those who may SELECT from the table, and for members
 -- of pg_stat_scan_tables.  Its rows and tombstones count TIDs, dead ones
--- included; bytes include page headers.
+-- included; patches are neighbour lists that newer parts replace; bytes include
+-- page headers.
 
 CREATE FUNCTION hnsw_mmap_stats(
 	index regclass,
@@ -506,6 +507,8 @@ CREATE FUNCTION hnsw_mmap_stats(
 	OUT log_entries bigint,
 	OUT log_live bigint,
 	OUT parts integer,
+	OUT patches bigint,
+	OUT merges bigint,
 	OUT levels integer,
 	OUT degree_min integer,
 	OUT degree_avg double precision,
@@ -513,11 +516,13 @@ CREATE FUNCTION hnsw_mmap_stats(
 	OUT bytes_total bigint,
 	OUT bytes_links bigint,
 	OUT bytes_upper bigint,
+	OUT bytes_patches bigint,
 	OUT bytes_refs bigint,
 	OUT bytes_postings bigint,
 	OUT bytes_vectors bigint,
 	OUT bytes_log bigint,
 	OUT bytes_tombstones bigint,
+	OUT bytes_free bigint,
 	OUT bytes_per_element double precision,
 	OUT dimension integer,
 	OUT column_type text,
@@ -553,3 +558,80 @@ CREATE FUNCTION hnsw_mmap_last_scan(
 	AS 'MODULE_PATHNAME', 'hm_sql_last_scan'
 	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION hnsw_mmap_last_scan() IS 'what this session''s last scan of an hnsw_mmap index did';
+
+--
+-- Merging
+--
+
+-- hnsw_mmap_merge is for the table's owner, and for who may MAINTAIN it from 17.
+-- It waits for other merges of the index, and keeps neither readers nor writers
+-- nor VACUUM waiting.  Of hnsw_mmap_merge_progress everybody sees the merges of
+-- his own processes and indexes, members of pg_read_all_stats all of them.
+
+CREATE FUNCTION hnsw_mmap_merge(
+	index regclass,
+	full boolean DEFAULT false,
+	OUT log_entries bigint,
+	OUT inserted bigint,
+	OUT duplicates bigint,
+	OUT dropped bigint,
+	OUT repaired bigint,
+	OUT linked bigint,
+	OUT parts_folded bigint,
+	OUT blocks_written bigint,
+	OUT distances bigint
+) RETURNS record
+	AS 'MODULE_PATHNAME', 'hm_sql_merge'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION hnsw_mmap_merge(regclass, boolean) IS 'merges the log of an hnsw_mmap index into its graph, or, if full, makes one part of it all';
+
+CREATE FUNCTION hnsw_mmap_merge_progress(
+	OUT pid integer,
+	OUT index regclass,
+	OUT phase text,
+	OUT done bigint,
+	OUT total bigint
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'hm_sql_merge_progress'
+	LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION hnsw_mmap_merge_progress() IS 'merges of hnsw_mmap indexes that are going on in this database';
+
+--
+-- Verification
+--
+
+-- Damage is an error, XX002.  For those who may SELECT from the table, and for
+-- members of pg_stat_scan_tables; full comparison evaluates index expressions
+-- as the owner of the table.  The blocks_ columns add up to blocks_total;
+-- table_rows is NULL without full.
+
+CREATE FUNCTION hnsw_mmap_check(
+	index regclass,
+	full boolean DEFAULT false,
+	OUT elements bigint,
+	OUT live_elements bigint,
+	OUT unreachable bigint,
+	OUT rows bigint,
+	OUT dead_rows bigint,
+	OUT log_entries bigint,
+	OUT log_live bigint,
+	OUT log_pages bigint,
+	OUT parts bigint,
+	OUT patches bigint,
+	OUT levels bigint,
+	OUT blocks_total bigint,
+	OUT blocks_metapage bigint,
+	OUT blocks_parts bigint,
+	OUT blocks_tombstones bigint,
+	OUT blocks_log bigint,
+	OUT blocks_free bigint,
+	OUT blocks_retired bigint,
+	OUT blocks_pending bigint,
+	OUT blocks_lost bigint,
+	OUT blocks_behind_end bigint,
+	OUT unreachable_share double precision,
+	OUT table_rows bigint
+) RETURNS record
+	AS 'MODULE_PATHNAME', 'hm_sql_check'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION hnsw_mmap_check(regclass, boolean) IS 'raises an error if an hnsw_mmap index is damaged, or if full if it does not fit its table; returns what it consists of';

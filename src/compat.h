@@ -11,7 +11,11 @@
 #ifndef HM_COMPAT_H
 #define HM_COMPAT_H
 
+#include "access/nbtxlog.h"
 #include "access/relscan.h"
+#include "access/xloginsert.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_class.h"
 #include "commands/vacuum.h"
 #include "common/relpath.h"
 #include "pgstat.h"
@@ -19,6 +23,8 @@
 #include "storage/bufpage.h"
 #include "storage/fd.h"
 #include "storage/smgr.h"
+#include "utils/acl.h"
+#include "utils/backend_status.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -40,6 +46,48 @@ typedef RelFileNode HmRelFileLocator;
 #define hm_locator_equals(a, b) RelFileNodeEquals(a, b)
 #define hm_locator_number(loc)	((loc).relNode)
 #endif
+
+/* True when the current transaction created the relation, or gave it new files. */
+static inline bool
+hm_made_in_transaction(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return rel->rd_createSubid != InvalidSubTransactionId ||
+		rel->rd_firstRelfilelocatorSubid != InvalidSubTransactionId;
+#else
+	return rel->rd_createSubid != InvalidSubTransactionId ||
+		rel->rd_firstRelfilenodeSubid != InvalidSubTransactionId;
+#endif
+}
+
+/*
+ * Whether a user may maintain a table: its owner may, and from 17 whoever has
+ * the privilege MAINTAIN.
+ */
+static inline AclResult
+hm_maintain_check(Oid table, Oid user)
+{
+#if PG_VERSION_NUM >= 170000
+	return pg_class_aclcheck(table, user, ACL_MAINTAIN);
+#elif PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, table, user) ? ACLCHECK_OK : ACLCHECK_NOT_OWNER;
+#else
+	return pg_class_ownercheck(table, user) ? ACLCHECK_OK : ACLCHECK_NOT_OWNER;
+#endif
+}
+
+/* A process of this moment's list, counted from 1; its function was renamed in 16. */
+static inline const PgBackendStatus *
+hm_backend_status(int number)
+{
+#if PG_VERSION_NUM >= 160000
+	const LocalPgBackendStatus *local = pgstat_get_local_beentry_by_index(number);
+#else
+	const LocalPgBackendStatus *local = pgstat_fetch_stat_local_beentry(number);
+#endif
+
+	return local != NULL ? &local->backendStatus : NULL;
+}
 
 /*
  * Writes the path of the relation's main fork, segment 0, relative to the data
@@ -132,6 +180,32 @@ hm_data_is_direct_io(void)
 #else
 	return false;
 #endif
+}
+
+/*
+ * Logs that space is about to be used again which snapshots up to the given
+ * transaction may still be reading: a hot standby cancels those queries, or
+ * waits for them, before it replays what follows.  The record is nbtree's,
+ * whose replay does that and nothing else.
+ */
+static inline void
+hm_log_reuse(Relation heap, Relation index, FullTransactionId horizon)
+{
+	xl_btree_reuse_page record;
+
+	memset(&record, 0, sizeof(record));
+	record.block = InvalidBlockNumber;
+#if PG_VERSION_NUM >= 160000
+	record.locator = index->rd_locator;
+	record.snapshotConflictHorizon = horizon;
+	record.isCatalogRel = RelationIsAccessibleInLogicalDecoding(heap);
+#else
+	record.node = index->rd_node;
+	record.latestRemovedFullXid = horizon;
+#endif
+	XLogBeginInsert();
+	XLogRegisterData((char *) &record, SizeOfBtreeReusePage);
+	(void) XLogInsert(RM_BTREE_ID, XLOG_BTREE_REUSE_PAGE);
 }
 
 /*

@@ -12,6 +12,8 @@
 #include "postgres.h"
 
 #include "nodes/pathnodes.h"
+#include "storage/lockdefs.h"
+#include "utils/rel.h"
 
 /* What an operator class consists of. */
 #define HM_STRATEGY_DISTANCE	1	/* ORDER BY column <operator> query */
@@ -30,5 +32,12 @@ extern bool hm_validate(Oid opclass_oid);
 extern void hm_cost_estimate(PlannerInfo *root, IndexPath *path, double loop_count,
 							 Cost *startup_cost, Cost *total_cost, Selectivity *selectivity,
 							 double *correlation, double *pages);
+
+/* functions.c */
+/*
+ * Opens an index of this access method and, unless heap is NULL, its table,
+ * locked AccessShareLock before it; or raises an error that says why not.
+ */
+extern Relation hm_open_index(Oid index_oid, LOCKMODE lock, Relation *heap);
 
 #endif							/* HM_AM_AM_H */

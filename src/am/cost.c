@@ -81,11 +81,27 @@ typedef struct IndexShape
 	double		log_entries;
 } IndexShape;
 
+static double
+array_pages(const HmPartDesc *part, HmArray array)
+{
+	return part->array_page[array + 1] - part->array_page[array];
+}
+
+/* The size of the log, as if it were full to its last page; counting would read it. */
+static void
+log_shape(const HmMeta *meta, double index_pages, IndexShape *shape)
+{
+	double		chain = Min((double) (meta->log_next_sequence - meta->log_head_sequence), index_pages);
+	double		entry = sizeof(HmLogEntry) + meta->dim * sizeof(uint16);
+
+	shape->log_entries = chain * Max(floor(HM_LOG_PAGE_SLOTS / entry), 1);
+	shape->log_pages = chain * Max(ceil(entry / HM_PAGE_DATA), 1);
+}
+
 static void
 shape_from_directory(const HmDirectory *directory, double index_pages, IndexShape *shape)
 {
 	const HmMeta *meta = &directory->meta;
-	double		other_pages = 1;
 
 	shape->m = meta->m;
 	shape->has_copies = meta->vectors == HM_VECTORS_FP16;
@@ -94,20 +110,11 @@ shape_from_directory(const HmDirectory *directory, double index_pages, IndexShap
 		const HmPartDesc *part = &meta->parts[i];
 
 		shape->elements += part->element_count;
-		shape->link_pages += part->array_page[HM_ARRAY_LINKS + 1] - part->array_page[HM_ARRAY_LINKS];
-		shape->copy_pages += part->array_page[HM_ARRAY_VECTORS + 1] - part->array_page[HM_ARRAY_VECTORS];
-		other_pages += part->array_page[HM_ARRAYS];
-		if (part->tombstone_block != InvalidBlockNumber)
-			other_pages += HM_TOMBSTONE_PAGES(part);
+		shape->link_pages += array_pages(part, HM_ARRAY_LINKS) + array_pages(part, HM_ARRAY_PATCH_LISTS);
+		shape->copy_pages += array_pages(part, HM_ARRAY_VECTORS);
 	}
-
-	/* Whatever is in the file and belongs to nothing else; counting would read it. */
 	if (meta->log_head != InvalidBlockNumber)
-	{
-		shape->log_pages = Max(index_pages - other_pages, 1);
-		shape->log_entries = shape->log_pages * HM_PAGE_DATA /
-			(sizeof(HmLogEntry) + meta->dim * sizeof(uint16));
-	}
+		log_shape(meta, index_pages, shape);
 }
 
 static IndexShape

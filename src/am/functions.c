@@ -10,8 +10,10 @@
 #include "access/amapi.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xlog.h"
 #include "am/am.h"
+#include "am/sql.h"
 #include "catalog/index.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -19,12 +21,11 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "index/index.h"
+#include "index/reader.h"
 #include "miscadmin.h"
 #include "simd/simd.h"
 #include "storage/bufmgr.h"
 #include "storage/log.h"
-#include "storage/mapping.h"
-#include "storage/metapage.h"
 #include "storage/part.h"
 #include "types/typeinfo.h"
 #include "utils/acl.h"
@@ -35,15 +36,6 @@
 /* Level-0 lists that are read at a time. */
 #define LISTS_PER_READ	1024
 
-/* A row under construction: columns are set in the order of the SQL declaration. */
-typedef struct RowBuilder
-{
-	TupleDesc	descriptor;
-	int			columns;
-	Datum		values[MaxTupleAttributeNumber];
-	bool		nulls[MaxTupleAttributeNumber];
-} RowBuilder;
-
 /* What is counted in the parts of an index, and in its log. */
 typedef struct IndexSummary
 {
@@ -51,6 +43,7 @@ typedef struct IndexSummary
 	uint64		rows;
 	uint64		unrankable;
 	uint64		tombstones;
+	uint64		patches;
 	int			levels;
 
 	uint32		degree_min;
@@ -59,6 +52,7 @@ typedef struct IndexSummary
 
 	uint64		array_pages[HM_ARRAYS];
 	uint64		tombstone_pages;
+	uint64		free_blocks;
 	uint64		verified_pages;
 	uint64		overlaid_pages;
 	bool		mapped;			/* every part is */
@@ -69,43 +63,9 @@ typedef struct IndexSummary
 } IndexSummary;
 
 static void
-row_begin(RowBuilder *row, FunctionCallInfo fcinfo)
+row_add_bytes(HmResult *row, uint64 pages)
 {
-	if (get_call_result_type(fcinfo, NULL, &row->descriptor) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	row->descriptor = BlessTupleDesc(row->descriptor);
-	row->columns = 0;
-}
-
-static void
-row_add(RowBuilder *row, Datum value)
-{
-	Assert(row->columns < row->descriptor->natts);
-	row->values[row->columns] = value;
-	row->nulls[row->columns++] = false;
-}
-
-/* The value, or NULL where there is none to speak of. */
-static void
-row_add_if(RowBuilder *row, bool known, Datum value)
-{
-	row_add(row, value);
-	row->nulls[row->columns - 1] = !known;
-}
-
-static void
-row_add_bytes(RowBuilder *row, uint64 pages)
-{
-	row_add(row, Int64GetDatum(pages * BLCKSZ));
-}
-
-static Datum
-row_end(RowBuilder *row)
-{
-	if (row->columns != row->descriptor->natts)
-		elog(ERROR, "function returns %d columns, but is declared with %d",
-			 row->columns, row->descriptor->natts);
-	return HeapTupleGetDatum(heap_form_tuple(row->descriptor, row->values, row->nulls));
+	hm_result_add(row, Int64GetDatum(pages * BLCKSZ));
 }
 
 /*
@@ -113,8 +73,8 @@ row_end(RowBuilder *row)
  * says why not.  Its numbers tell as much of the table as a few rows of it, so
  * they are for those who may read the table, or any table's statistics.
  */
-static Relation
-open_index(Oid index_oid)
+Relation
+hm_open_index(Oid index_oid, LOCKMODE lock, Relation *heap)
 {
 	Oid			table_oid = IndexGetRelation(index_oid, true);
 	Relation	index;
@@ -134,26 +94,18 @@ open_index(Oid index_oid)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", index_oid)));
 
-	index = index_open(index_oid, AccessShareLock);
+	/* The table before the index, as everybody locks them. */
+	if (heap != NULL)
+		*heap = OidIsValid(table_oid) ? table_open(table_oid, AccessShareLock) : NULL;
+	index = index_open(index_oid, lock);
 
-	if (index->rd_indam->ambuild != hm_build)
+	/* Between the two the index may have been dropped and its OID used again. */
+	if (heap != NULL && (*heap == NULL || table_oid != IndexGetRelation(index_oid, false)))
 		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not an hnsw_mmap index", RelationGetRelationName(index))));
-	if (index->rd_rel->relkind == RELKIND_PARTITIONED_INDEX)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is a partitioned index", RelationGetRelationName(index)),
-				 errhint("Name the index of one of its partitions; pg_partition_tree lists them.")));
-	if (RELATION_IS_OTHER_TEMP(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot access temporary indexes of other sessions")));
-	if (!index->rd_index->indisvalid)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("index \"%s\" is not valid", RelationGetRelationName(index)),
-				 errhint("It was left by a CREATE INDEX CONCURRENTLY or REINDEX CONCURRENTLY that failed. Please REINDEX or drop it.")));
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("could not open the table of index \"%s\"", RelationGetRelationName(index))));
+
+	hm_check_index(index);
 	if (RecoveryInProgress() && !RelationIsPermanent(index))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -161,28 +113,42 @@ open_index(Oid index_oid)
 	return index;
 }
 
-/* Reads every list of level 0 of a part. */
-static void
-summarize_degrees(Relation index, const HmDirectory *directory, const HmPartDesc *part,
-				  IndexSummary *summary)
+static uint32
+used_slots(const uint32 *list, uint32 slots)
 {
+	uint32		used = 0;
+
+	while (used < slots && list[used] != HM_NO_ID)
+		used++;
+	return used;
+}
+
+/*
+ * Counts the neighbours that the elements of a part have on level 0: in their
+ * own lists, all of which are read, or in those that newer parts put in their
+ * place, whose sizes are known.
+ */
+static void
+summarize_degrees(const HmReader *reader, const HmPartDesc *part, IndexSummary *summary)
+{
+	const HmDirectory *directory = reader->directory;
 	uint32		slots = 2 * directory->meta.m;
 	uint32	   *lists = palloc(LISTS_PER_READ * slots * sizeof(uint32));
 
 	for (uint64 first = 0; first < part->element_count; first += LISTS_PER_READ)
 	{
-		uint64		count = Min(LISTS_PER_READ, part->element_count - first);
+		uint32		count = (uint32) Min(LISTS_PER_READ, part->element_count - first);
 
 		CHECK_FOR_INTERRUPTS();
-		hm_part_read(index, directory->incarnation, &directory->meta, part,
+		hm_part_read(reader->index, directory->incarnation, &directory->meta, part,
 					 HM_ARRAY_LINKS, first, count, lists);
-		for (uint64 i = 0; i < count; i++)
+		for (uint32 i = 0; i < count; i++)
 		{
-			const uint32 *list = lists + i * slots;
-			uint32		degree = 0;
+			int			newer;
+			const HmPatch *patch = hm_reader_find_patch(reader, part->first_element + (uint32) first + i,
+														0, &newer);
+			uint32		degree = patch != NULL ? patch->count : used_slots(lists + i * slots, slots);
 
-			while (degree < slots && list[degree] != HM_NO_ID)
-				degree++;
 			summary->degree_min = Min(summary->degree_min, degree);
 			summary->degree_max = Max(summary->degree_max, degree);
 			summary->degree_sum += degree;
@@ -192,16 +158,15 @@ summarize_degrees(Relation index, const HmDirectory *directory, const HmPartDesc
 }
 
 static void
-summarize_part(Relation index, const HmDirectory *directory, const HmPartDesc *part,
-			   IndexSummary *summary)
+summarize_part(const HmReader *reader, const HmReaderPart *read, IndexSummary *summary)
 {
-	HmMapping  *mapping = hm_mapping_acquire(index, directory, part);
+	const HmPartDesc *part = read->desc;
+	int			levels = 0;
 
-	if (mapping != NULL)
+	if (read->mapping != NULL)
 	{
-		summary->verified_pages += mapping->verified_count;
-		summary->overlaid_pages += mapping->overlaid_count;
-		hm_mapping_release(mapping);
+		summary->verified_pages += read->mapping->verified_count;
+		summary->overlaid_pages += read->mapping->overlaid_count;
 	}
 	else
 		summary->mapped = false;
@@ -210,27 +175,54 @@ summarize_part(Relation index, const HmDirectory *directory, const HmPartDesc *p
 	summary->rows += HM_TOMBSTONE_COUNT(part);
 	summary->unrankable += part->tail_count;
 	summary->tombstones += part->dead_count;
-	while (summary->levels < HM_MAX_LEVELS && part->level_count[summary->levels] > 0)
-		summary->levels++;
+	summary->patches += part->patch_count;
+	while (levels < HM_MAX_LEVELS && part->level_count[levels] > 0)
+		levels++;
+	summary->levels = Max(summary->levels, levels);
 
 	for (int array = 0; array < HM_ARRAYS; array++)
 		summary->array_pages[array] += part->array_page[array + 1] - part->array_page[array];
 	if (part->tombstone_block != InvalidBlockNumber)
 		summary->tombstone_pages += HM_TOMBSTONE_PAGES(part);
 
-	summarize_degrees(index, directory, part, summary);
+	summarize_degrees(reader, part, summary);
+}
+
+/* Blocks that hold nothing: to be used again at once, later, or by the log. */
+static uint64
+free_blocks(const HmMeta *meta)
+{
+	uint64		blocks = meta->log_reserve_blocks;
+
+	for (uint32 i = 0; i < meta->space_count; i++)
+	{
+		if (meta->spaces[i].state != HM_SPACE_LOG)
+			blocks += meta->spaces[i].blocks;
+	}
+	return blocks;
 }
 
 static void
 summarize(Relation index, const HmDirectory *directory, IndexSummary *summary)
 {
-	const HmMeta *meta = &directory->meta;
+	HmReader	reader;
 
 	memset(summary, 0, sizeof(IndexSummary));
 	summary->degree_min = UINT32_MAX;
 	summary->mapped = true;
-	for (uint32 i = 0; i < meta->part_count; i++)
-		summarize_part(index, directory, &meta->parts[i], summary);
+	summary->free_blocks = free_blocks(&directory->meta);
+
+	hm_reader_open(&reader, index, directory);
+	PG_TRY();
+	{
+		for (int i = 0; i < reader.part_count; i++)
+			summarize_part(&reader, &reader.parts[i], summary);
+	}
+	PG_FINALLY();
+	{
+		hm_reader_close(&reader);
+	}
+	PG_END_TRY();
 	hm_log_count(index, directory, &summary->log_entries, &summary->log_live, &summary->log_pages);
 }
 
@@ -258,65 +250,70 @@ PG_FUNCTION_INFO_V1(hm_sql_stats);
 Datum
 hm_sql_stats(PG_FUNCTION_ARGS)
 {
-	Relation	index = open_index(PG_GETARG_OID(0));
+	Relation	index = hm_open_index(PG_GETARG_OID(0), AccessShareLock, NULL);
 	HmDirectory directory;
 	const HmMeta *meta = &directory.meta;
 	IndexSummary summary;
 	uint64		total_pages;
-	RowBuilder	row;
+	HmResult	row;
 
 	hm_directory_read(index, &directory);
 	summarize(index, &directory, &summary);
 	total_pages = RelationGetNumberOfBlocks(index);
 
-	row_begin(&row, fcinfo);
+	hm_result_begin(&row, fcinfo);
 
 	/* how many rows, and where */
-	row_add(&row, Int64GetDatum(summary.elements));
-	row_add(&row, Int64GetDatum(summary.rows));
-	row_add(&row, Int64GetDatum(summary.unrankable));
-	row_add(&row, Int64GetDatum(summary.tombstones));
-	row_add(&row, Int64GetDatum(summary.log_entries));
-	row_add(&row, Int64GetDatum(summary.log_live));
+	hm_result_add(&row, Int64GetDatum(summary.elements));
+	hm_result_add(&row, Int64GetDatum(summary.rows));
+	hm_result_add(&row, Int64GetDatum(summary.unrankable));
+	hm_result_add(&row, Int64GetDatum(summary.tombstones));
+	hm_result_add(&row, Int64GetDatum(summary.log_entries));
+	hm_result_add(&row, Int64GetDatum(summary.log_live));
 
 	/* the graph */
-	row_add(&row, Int32GetDatum(meta->part_count));
-	row_add(&row, Int32GetDatum(summary.levels));
-	row_add_if(&row, summary.elements > 0, Int32GetDatum(summary.degree_min));
-	row_add_if(&row, summary.elements > 0,
+	hm_result_add(&row, Int32GetDatum(meta->part_count));
+	hm_result_add(&row, Int64GetDatum(summary.patches));
+	hm_result_add(&row, Int64GetDatum(meta->merges));
+	hm_result_add(&row, Int32GetDatum(summary.levels));
+	hm_result_add_if(&row, summary.elements > 0, Int32GetDatum(summary.degree_min));
+	hm_result_add_if(&row, summary.elements > 0,
 			   Float8GetDatum((double) summary.degree_sum / Max(summary.elements, 1)));
-	row_add_if(&row, summary.elements > 0, Int32GetDatum(summary.degree_max));
+	hm_result_add_if(&row, summary.elements > 0, Int32GetDatum(summary.degree_max));
 
 	/* the file, page headers included */
 	row_add_bytes(&row, total_pages);
 	row_add_bytes(&row, summary.array_pages[HM_ARRAY_LINKS]);
 	row_add_bytes(&row, summary.array_pages[HM_ARRAY_UPPER]);
+	row_add_bytes(&row, summary.array_pages[HM_ARRAY_PATCH_KEYS] +
+				  summary.array_pages[HM_ARRAY_PATCH_LISTS]);
 	row_add_bytes(&row, summary.array_pages[HM_ARRAY_REFS]);
 	row_add_bytes(&row, summary.array_pages[HM_ARRAY_POSTINGS] +
 				  summary.array_pages[HM_ARRAY_TAIL]);
 	row_add_bytes(&row, summary.array_pages[HM_ARRAY_VECTORS]);
 	row_add_bytes(&row, summary.log_pages);
 	row_add_bytes(&row, summary.tombstone_pages);
-	row_add_if(&row, summary.elements > 0,
+	row_add_bytes(&row, summary.free_blocks);
+	hm_result_add_if(&row, summary.elements > 0,
 			   Float8GetDatum((double) total_pages * BLCKSZ / Max(summary.elements, 1)));
 
 	/* what it was built for, and with */
-	row_add_if(&row, meta->dim > 0, Int32GetDatum(meta->dim));
-	row_add(&row, CStringGetTextDatum(hm_opclass(index)->type->name));
-	row_add(&row, CStringGetTextDatum(metric_name(meta->metric)));
-	row_add(&row, CStringGetTextDatum(meta->vectors == HM_VECTORS_FP16 ? "fp16" : "heap"));
-	row_add(&row, Int32GetDatum(meta->m));
-	row_add(&row, Int32GetDatum(meta->ef_construction));
-	row_add(&row, CStringGetTextDatum(psprintf("%016llx", (unsigned long long) directory.incarnation)));
+	hm_result_add_if(&row, meta->dim > 0, Int32GetDatum(meta->dim));
+	hm_result_add(&row, CStringGetTextDatum(hm_opclass(index)->type->name));
+	hm_result_add(&row, CStringGetTextDatum(metric_name(meta->metric)));
+	hm_result_add(&row, CStringGetTextDatum(meta->vectors == HM_VECTORS_FP16 ? "fp16" : "heap"));
+	hm_result_add(&row, Int32GetDatum(meta->m));
+	hm_result_add(&row, Int32GetDatum(meta->ef_construction));
+	hm_result_add(&row, CStringGetTextDatum(psprintf("%016llx", (unsigned long long) directory.incarnation)));
 
 	/* how this session reads it */
-	row_add_if(&row, meta->part_count > 0,
+	hm_result_add_if(&row, meta->part_count > 0,
 			   CStringGetTextDatum(summary.mapped ? "mmap" : "buffers"));
-	row_add(&row, Int64GetDatum(summary.verified_pages));
-	row_add(&row, Int64GetDatum(summary.overlaid_pages));
+	hm_result_add(&row, Int64GetDatum(summary.verified_pages));
+	hm_result_add(&row, Int64GetDatum(summary.overlaid_pages));
 
 	index_close(index, AccessShareLock);
-	return row_end(&row);
+	return hm_result_end(&row);
 }
 
 /*
@@ -329,22 +326,22 @@ Datum
 hm_sql_last_scan(PG_FUNCTION_ARGS)
 {
 	const HmScanStats *scan = &hm_last_scan;
-	RowBuilder	row;
+	HmResult	row;
 
-	row_begin(&row, fcinfo);
-	row_add_if(&row, OidIsValid(scan->index), ObjectIdGetDatum(scan->index));
-	row_add(&row, Int64GetDatum(scan->distances));
-	row_add(&row, Int64GetDatum(scan->expanded));
-	row_add(&row, Int64GetDatum(scan->vectors_mmap));
-	row_add(&row, Int64GetDatum(scan->vectors_buffers));
-	row_add(&row, Int64GetDatum(scan->vectors_absent));
-	row_add(&row, Int64GetDatum(scan->pages_verified));
-	row_add(&row, Int64GetDatum(scan->pages_overlaid));
-	row_add(&row, Int64GetDatum(scan->resumptions));
-	row_add(&row, Int64GetDatum(scan->sweeps));
-	row_add(&row, Int64GetDatum(scan->dropped));
-	row_add(&row, Int64GetDatum(scan->log_entries));
-	row_add(&row, Int64GetDatum(scan->rows));
-	row_add(&row, CStringGetTextDatum(hm_kernels->name));
-	return row_end(&row);
+	hm_result_begin(&row, fcinfo);
+	hm_result_add_if(&row, OidIsValid(scan->index), ObjectIdGetDatum(scan->index));
+	hm_result_add(&row, Int64GetDatum(scan->distances));
+	hm_result_add(&row, Int64GetDatum(scan->expanded));
+	hm_result_add(&row, Int64GetDatum(scan->vectors_mmap));
+	hm_result_add(&row, Int64GetDatum(scan->vectors_buffers));
+	hm_result_add(&row, Int64GetDatum(scan->vectors_absent));
+	hm_result_add(&row, Int64GetDatum(scan->pages_verified));
+	hm_result_add(&row, Int64GetDatum(scan->pages_overlaid));
+	hm_result_add(&row, Int64GetDatum(scan->resumptions));
+	hm_result_add(&row, Int64GetDatum(scan->sweeps));
+	hm_result_add(&row, Int64GetDatum(scan->dropped));
+	hm_result_add(&row, Int64GetDatum(scan->log_entries));
+	hm_result_add(&row, Int64GetDatum(scan->rows));
+	hm_result_add(&row, CStringGetTextDatum(hm_kernels->name));
+	return hm_result_end(&row);
 }

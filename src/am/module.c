@@ -10,10 +10,12 @@
 #include <limits.h>
 
 #include "am/am.h"
+#include "am/worker.h"
 #include "fmgr.h"
 #include "index/options.h"
 #include "lib/stringinfo.h"
 #include "simd/simd.h"
+#include "storage/testpoint.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
@@ -110,6 +112,25 @@ define_settings(void)
 							hm_max_mapped_touched, 0, INT_MAX,
 							PGC_USERSET, GUC_UNIT_MB, NULL, NULL, NULL);
 
+	/*
+	 * Worker processes are few and everybody's: whether they may be taken for
+	 * this is not for each user to say.
+	 */
+	DefineCustomBoolVariable("hnsw_mmap.background_merge",
+							 "Starts a background worker when the log of an hnsw_mmap index has grown long.",
+							 "It merges the log into the graph. The workers count against max_worker_processes. "
+							 "If off, this session asks for none, and hnsw_mmap_merge merges.",
+							 &hm_background_merge,
+							 true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("hnsw_mmap.merge_log_entries",
+							"Sets how many rows the log of an hnsw_mmap index takes before a merge is due.",
+							"Every scan compares them all; fewer make merges more frequent, and each row costlier to insert.",
+							&hm_merge_log_entries,
+							HM_DEFAULT_MERGE_LOG_ENTRIES, 1, INT_MAX,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+
 	/* Assigns the boot value too, and with it chooses the kernels. */
 	DefineCustomEnumVariable("hnsw_mmap.simd",
 							 "Sets the instruction set that distances are computed with.",
@@ -124,6 +145,8 @@ define_settings(void)
 void
 _PG_init(void)
 {
+	hm_test_point_hook = (HmTestPointHook *) find_rendezvous_variable(HM_TEST_POINT_VARIABLE);
 	hm_options_register();
 	define_settings();
+	hm_worker_register();
 }

@@ -33,10 +33,12 @@ typedef struct HmAllRows
 	HmReader   *reader;
 	const HmLogRows *log;
 	HmAllRowsStage stage;
-	uint64		position;		/* within the stage's array or the log */
-	uint64		tail_position;	/* in TAIL, across the stages that read it */
+	int			part;			/* being read, in a stage that reads parts */
+	uint64		position;		/* within its array, or the log */
+	uint64		tail_position[HM_MAX_PARTS];	/* in TAIL, across the stages that read it */
 
-	HmArray		array;			/* what the buffer holds */
+	int			buffer_part;	/* what the buffer holds; -1: nothing */
+	HmArray		array;
 	uint64		buffer_first;
 	uint64		buffer_count;
 	char	   *buffer;

@@ -65,6 +65,7 @@
 #include "pgstat.h"
 #include "storage/bufmgr.h"
 #include "storage/part.h"
+#include "storage/testpoint.h"
 #include "utils/memutils.h"
 
 char *
@@ -152,6 +153,8 @@ init_meta(HmMeta *meta, Relation index)
 	meta->log_head = InvalidBlockNumber;
 	meta->log_tail = InvalidBlockNumber;
 	meta->next_part = 1;
+	meta->entry_point = HM_NO_ID;
+	meta->file_blocks = HM_RUN_ALIGNMENT;
 }
 
 /* Refuses what cannot be indexed by reading vectors where they lie. */
@@ -202,9 +205,12 @@ hm_build(Relation heap, Relation index, IndexInfo *index_info)
 	build.incarnation = hm_build_random();
 	build.scratch = hm_scratch_set_create();
 	hm_build_scan(&build);
+	HM_TEST_POINT("build-scanned");
 	if (build.element_count > 0)
 		hm_build_make_graph(&build);
+	HM_TEST_POINT("build-graph-made");
 	hm_build_write(&build);
+	HM_TEST_POINT("build-written");
 	leave_phase(&build);
 	hm_scratch_set_close(build.scratch);
 

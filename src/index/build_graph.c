@@ -28,6 +28,7 @@
 #include "commands/progress.h"
 #include "graph/codes.h"
 #include "index/build_state.h"
+#include "index/index.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "pgstat.h"

@@ -24,6 +24,7 @@
 #include "access/tableam.h"
 #include "common/hashfn.h"
 #include "index/build_state.h"
+#include "index/index.h"
 #include "index/element.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"

@@ -76,9 +76,6 @@ typedef struct HmBuildState
  */
 extern void hm_build_enter(HmBuildState *build, int phase, int64 tuples, int64 blocks);
 
-/* Random bits, for the incarnation and for seeds. */
-extern uint64 hm_build_random(void);
-
 /* build_scan.c */
 extern void hm_build_scan(HmBuildState *build);
 

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/part.h"
+#include "storage/testpoint.h"
 
 #define BATCH_BYTES		(256 * 1024)
 #define COUNT_STEP		1048576 /* entries between looks for interrupts */
@@ -275,7 +276,10 @@ hm_build_write(HmBuildState *build)
 		return;
 
 	write_part(build, &meta->parts[0]);
+	HM_TEST_POINT("build-publishing");
 	meta->part_count = 1;
 	meta->next_part++;
+	meta->entry_point = build->element_count > 0 ? 0 : HM_NO_ID;
+	meta->file_blocks = meta->parts[0].runs[0].block + HM_RUN_BLOCKS(meta->parts[0].runs[0].pages);
 	hm_storage_publish(build->index, build->incarnation, meta);
 }

@@ -9,6 +9,7 @@
 
 #include <math.h>
 
+#include "common/hashfn.h"
 #include "index/element.h"
 #include "simd/simd.h"
 
@@ -44,14 +45,39 @@ hm_fingerprint(const HmVector *vector)
 	return (uint16) (hash ^ (hash >> 16));
 }
 
+uint64
+hm_vector_hash(const HmVector *vector, uint64 seed)
+{
+	size_t		component = vector->kind == HM_F32 ? sizeof(float) : sizeof(uint16);
+
+	return hash_bytes_extended((const unsigned char *) vector->data,
+							   (int) (vector->dim * component), seed);
+}
+
+/* As integers, so that the compiler can vectorise it; the values are finite. */
 static float
 largest_component(const float *values, int dim)
 {
-	float		largest = 0;
+	uint32		largest = 0;
+	float		magnitude;
 
 	for (int i = 0; i < dim; i++)
-		largest = Max(largest, fabsf(values[i]));
-	return largest;
+	{
+		uint32		bits;
+
+		memcpy(&bits, &values[i], sizeof(bits));
+		bits &= 0x7FFFFFFF;
+		largest = Max(largest, bits);
+	}
+	memcpy(&magnitude, &largest, sizeof(magnitude));
+	return magnitude;
+}
+
+static void
+multiply(float *values, float factor, int dim)
+{
+	for (int i = 0; i < dim; i++)
+		values[i] *= factor;
 }
 
 HmElement
@@ -81,21 +107,13 @@ hm_element_make(HmMetric metric, int scale, const HmVector *vector, float *scrat
 
 	if (metric == HM_COSINE)
 	{
-		float		inverse = (float) (1.0 / norm);
-
-		for (int i = 0; i < vector->dim; i++)
-			scratch[i] *= inverse;
+		multiply(scratch, (float) (1.0 / norm), vector->dim);
 		norm = 1;
 	}
 	else
 	{
-		float		factor = ldexpf(1.0f, scale);
-
 		if (scale != 0)
-		{
-			for (int i = 0; i < vector->dim; i++)
-				scratch[i] *= factor;
-		}
+			multiply(scratch, ldexpf(1.0f, scale), vector->dim);
 		if (largest_component(scratch, vector->dim) > HALF_MAX)
 		{
 			element.kind = HM_TAIL_WIDE;

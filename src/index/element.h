@@ -29,6 +29,12 @@ typedef struct HmElement
 extern uint16 hm_fingerprint(const HmVector *vector);
 
 /*
+ * Sixty-four bits out of all of the vector's bytes.  seed: the incarnation, so
+ * that vectors which collide in one index do not in another.
+ */
+extern uint64 hm_vector_hash(const HmVector *vector, uint64 seed);
+
+/*
  * Classifies a vector and, when it can be ranked, writes its half-precision
  * copy: dim values, normalised for cosine, otherwise times 2^scale.
  * scratch: dim floats.

@@ -23,6 +23,7 @@
 #include "index/index.h"
 #include "miscadmin.h"
 #include "storage/guard.h"
+#include "storage/testpoint.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
 
@@ -88,7 +89,7 @@ hm_graph_scan_begin(HmGraphScan *scan, HmReader *reader, HmSource *source, HmSea
 	scan->reader = reader;
 	scan->source = source;
 	scan->search = search;
-	scan->max_norm = reader->part->max_norm;
+	scan->max_norm = reader->max_norm;
 	scan->exact_copies = reader->directory->meta.element_kind == HM_F16;
 	scan->more = true;
 	scan->presumed = -get_float8_infinity();
@@ -326,6 +327,7 @@ next_batch(HmGraphScan *scan, HmSearch **owner)
 	if (status != HM_OK)
 		out_of_memory();
 	run_search(scan, owner);
+	HM_TEST_POINT("scan-batch");
 	scan->begun = true;
 
 	if (search->result_n < hm_ef_search)

@@ -21,6 +21,9 @@ extern IndexBuildResult *hm_build(Relation heap, Relation index, IndexInfo *inde
 extern void hm_buildempty(Relation index);
 extern char *hm_build_phase_name(int64 phase);
 
+/* Random bits, for incarnations and seeds. */
+extern uint64 hm_build_random(void);
+
 /* insert.c */
 extern bool hm_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid,
 					  Relation heap, IndexUniqueCheck check_unique,

@@ -16,6 +16,7 @@
 
 #include "index/element.h"
 #include "index/index.h"
+#include "index/merge.h"
 #include "storage/log.h"
 #include "storage/metapage.h"
 
@@ -25,6 +26,7 @@ hm_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation
 {
 	const HmOpclass *opclass = hm_opclass(index);
 	HmDirectory directory;
+	HmLogEntry	entry = {.tid = *tid, .kind = HM_TAIL_NULL};
 	HmElement	element;
 	HmVector	vector;
 	void	   *copied;
@@ -35,7 +37,8 @@ hm_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation
 
 	if (isnull[0])
 	{
-		hm_log_append(index, &directory, tid, HM_TAIL_NULL, 0, NULL);
+		hm_log_append(index, &directory, &entry, NULL);
+		hm_merge_consider(heap, index, &directory);
 		return false;
 	}
 
@@ -53,8 +56,12 @@ hm_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation
 	scratch = palloc(vector.dim * sizeof(float));
 	copy = palloc(vector.dim * sizeof(uint16));
 	element = hm_element_make(opclass->metric, directory.meta.scale, &vector, scratch, copy);
-	hm_log_append(index, &directory, tid, element.kind, element.norm,
-				  element.kind == HM_LOG_VECTOR ? copy : NULL);
+	entry.kind = element.kind;
+	entry.norm = element.norm;
+	entry.fingerprint = element.fingerprint;
+	entry.hash = hm_vector_hash(&vector, directory.incarnation);
+	hm_log_append(index, &directory, &entry, element.kind == HM_LOG_VECTOR ? copy : NULL);
+	hm_merge_consider(heap, index, &directory);
 
 	pfree(scratch);
 	pfree(copy);

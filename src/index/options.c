@@ -17,6 +17,8 @@ int			hm_iterative_scan = HM_ITERATIVE_STRICT;
 int			hm_max_scan_tuples = 0;
 bool		hm_heap_mmap = true;
 int			hm_max_mapped_touched = 8192;	/* its page tables take 16 MB */
+bool		hm_background_merge = true;
+int			hm_merge_log_entries = HM_DEFAULT_MERGE_LOG_ENTRIES;
 
 HmOptions
 hm_options(Relation index)

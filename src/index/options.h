@@ -22,6 +22,7 @@
 #define HM_MAX_EF_CONSTRUCTION		2000
 #define HM_DEFAULT_EF_SEARCH		100
 #define HM_MAX_EF_SEARCH			1000000
+#define HM_DEFAULT_MERGE_LOG_ENTRIES	1000
 
 /* CREATE INDEX … WITH (…), as stored in rd_options. */
 typedef struct HmOptions
@@ -45,6 +46,8 @@ extern int	hm_iterative_scan;
 extern int	hm_max_scan_tuples; /* 0: no bound */
 extern bool hm_heap_mmap;
 extern int	hm_max_mapped_touched;	/* MB */
+extern bool hm_background_merge;
+extern int	hm_merge_log_entries;	/* entries of the log that make a merge due */
 
 /* The options of an index, defaults where none were given. */
 extern HmOptions hm_options(Relation index);

@@ -1,8 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * reader.h
- *	  A part as a scan reads it: through its mapping where there is one,
- *	  through shared buffers where not, page by page.
+ *	  The parts of an index as a scan reads them: one graph, through mappings
+ *	  where there are any, through shared buffers where not, page by page.
+ *
+ * Elements are numbered across parts.  What is read by an element's number (its
+ * lists, its ref) finds the part by itself; what is numbered within a part
+ * (postings, tail) takes the part's number.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,7 +18,17 @@
 #include "graph/search.h"
 #include "storage/mapping.h"
 #include "storage/metapage.h"
+#include "storage/patchindex.h"
 #include "storage/tombstone.h"
+
+typedef struct HmReaderPart
+{
+	const HmPartDesc *desc;
+	HmMapping  *mapping;		/* NULL: shared buffers only */
+	const HmPatchIndex *patches;	/* NULL: it replaces no list */
+	const uint64 *tombstones;	/* NULL: none */
+	uint64		upper_first[HM_MAX_LEVELS]; /* first entry of each level in UPPER */
+} HmReaderPart;
 
 typedef struct HmReader
 {
@@ -22,14 +36,17 @@ typedef struct HmReader
 
 	Relation	index;
 	const HmDirectory *directory;
-	const HmPartDesc *part;
-	HmMapping  *mapping;		/* NULL: shared buffers only */
-	const uint64 *tombstones;	/* NULL: none */
+	float		max_norm;		/* of a vector in the graph */
+	bool		any_dead;		/* some part has tombstones */
+
+	/* the parts, oldest first, and behind which element each ends */
+	int			part_count;
+	uint32		part_end[HM_MAX_PARTS];
+	HmReaderPart parts[HM_MAX_PARTS];
 
 	/* where entries lie, kept at hand */
 	uint32		links_per_page;
 	uint32		upper_per_page;
-	uint64		upper_first[HM_MAX_LEVELS]; /* first entry of each level in UPPER */
 
 	/* the one list that was read through shared buffers, see hm_reader_fetch_links */
 	uint32		staged_id;
@@ -38,54 +55,85 @@ typedef struct HmReader
 } HmReader;
 
 /*
- * Opens a part (or an empty graph, part NULL).  The directory and part must
- * outlive the reader.
+ * Opens all parts of a directory, which must outlive the reader.  What cannot
+ * be kept with a mapping is allocated in the current memory context.  The
+ * caller sees to it that hm_reader_close is called after an error, too; it may
+ * be called twice.
  */
-extern void hm_reader_open(HmReader *reader, Relation index, const HmDirectory *directory,
-						   const HmPartDesc *part);
+extern void hm_reader_open(HmReader *reader, Relation index, const HmDirectory *directory);
 extern void hm_reader_close(HmReader *reader);
+
+/* The number of an element's part.  Nearly all elements are the oldest part's. */
+static inline int
+hm_reader_part_of(const HmReader *reader, uint32 id)
+{
+	int			part = 0;
+
+	while (HM_UNLIKELY(id >= reader->part_end[part]))
+		part++;
+	return part;
+}
 
 /* Answers HM_STEP_LINKS: makes the list available to the next step. */
 extern void hm_reader_fetch_links(HmReader *reader, uint32 id, int level);
 
 /*
- * The address of bytes `offset` .. of page `array_page` of an array if that
- * page is mapped and has been or now is verified; else NULL, and the caller
- * copies them with hm_part_read_page.  Not for use inside a guarded call.
+ * Copies an element's list at a level, whatever it takes to read it.  slots:
+ * room for 2m on level 0, m above.  Returns how many are used.  The ids are as
+ * untrusted as in HmStore.links.
  */
-extern const char *hm_reader_page(HmReader *reader, HmArray array, uint32 array_page);
+extern int	hm_reader_copy_links(HmReader *reader, uint32 id, int level, uint32 *slots);
+
+/* The patch of the newest part that replaces an element's list, or NULL; *part: that part. */
+extern const HmPatch *hm_reader_find_patch(const HmReader *reader, uint32 id, int level,
+										   int *part);
+
+/*
+ * The address of page `array_page` of a part's array if that page is mapped and
+ * has been or now is verified; else NULL, and the caller copies what it needs
+ * with hm_part_read_page.  Not for use inside a guarded call.
+ */
+extern const char *hm_reader_page(HmReader *reader, int part, HmArray array, uint32 array_page);
 
 /* Copies an element's ref. */
 extern HmRef hm_reader_ref(HmReader *reader, uint32 id);
 
-/* Number of the first posting whose element is not below `id`. */
-extern uint32 hm_reader_find_posting(HmReader *reader, uint32 id);
-extern HmPosting hm_reader_posting(HmReader *reader, uint32 number);
+/* Number of a part's first posting whose element is not below `id`. */
+extern uint32 hm_reader_find_posting(HmReader *reader, int part, uint32 id);
 
-/* Bits of the part's tombstones. */
+/* Copies a posting of a part. */
+extern HmPosting hm_reader_posting(HmReader *reader, int part, uint32 number);
+
+/* Bits of a part's tombstones. */
 static inline bool
 hm_reader_ref_is_dead(const HmReader *reader, uint32 id)
 {
-	return hm_tombstone_is_set(reader->tombstones, id);
+	const HmReaderPart *part = &reader->parts[hm_reader_part_of(reader, id)];
+
+	return hm_tombstone_is_set(part->tombstones, id - part->desc->first_element);
 }
 
 static inline bool
-hm_reader_posting_is_dead(const HmReader *reader, uint32 number)
+hm_reader_posting_is_dead(const HmReader *reader, int part, uint32 number)
 {
-	return hm_tombstone_is_set(reader->tombstones,
-							   (uint64) reader->part->element_count + number);
+	const HmPartDesc *desc = reader->parts[part].desc;
+
+	return hm_tombstone_is_set(reader->parts[part].tombstones,
+							   (uint64) desc->element_count + number);
 }
 
 static inline bool
-hm_reader_tail_is_dead(const HmReader *reader, uint32 number)
+hm_reader_tail_is_dead(const HmReader *reader, int part, uint32 number)
 {
-	return hm_tombstone_is_set(reader->tombstones,
-							   (uint64) reader->part->element_count +
-							   reader->part->posting_count + number);
+	const HmPartDesc *desc = reader->parts[part].desc;
+
+	return hm_tombstone_is_set(reader->parts[part].tombstones,
+							   (uint64) desc->element_count + desc->posting_count + number);
 }
 
 /*
- * The TIDs of an element that are not tombstoned, one after the other.
+ * The TIDs of an element that are not tombstoned, one after the other: its ref,
+ * then its postings in its own part and in newer ones.
  *
  *		HmTidIterator iterator;
  *		hm_reader_tids(id, &iterator);
@@ -94,20 +142,23 @@ hm_reader_tail_is_dead(const HmReader *reader, uint32 number)
 typedef struct HmTidIterator
 {
 	uint32		id;
-	bool		ref_done;
-	bool		postings_found;
-	uint32		posting;
+	int			part;			/* whose postings are next; -1: first the ref */
+	bool		found;			/* where they begin */
+	uint32		posting;		/* the next */
 } HmTidIterator;
 
 static inline void
 hm_reader_tids(uint32 id, HmTidIterator *iterator)
 {
 	iterator->id = id;
-	iterator->ref_done = false;
-	iterator->postings_found = false;
+	iterator->part = -1;
+	iterator->found = false;
 	iterator->posting = 0;
 }
 
 extern bool hm_reader_next_tid(HmReader *reader, HmTidIterator *iterator, ItemPointer tid);
+
+/* True when an element has no TID left that is not tombstoned. */
+extern bool hm_reader_is_dead(HmReader *reader, uint32 id);
 
 #endif							/* HM_INDEX_READER_H */

@@ -24,21 +24,23 @@
 #include "utils/rel.h"
 
 void
-hm_row_begin(HmRowFetcher *fetcher, IndexScanDesc scan)
+hm_row_begin(HmRowFetcher *fetcher, Relation index, Relation heap, Snapshot snapshot,
+			 ScanKey order)
 {
-	fetcher->index = scan->indexRelation;
-	fetcher->heap = scan->heapRelation;
-	fetcher->heap_blocks = RelationGetNumberOfBlocks(scan->heapRelation);
-	fetcher->snapshot = scan->xs_snapshot;
-	fetcher->order = scan->numberOfOrderBys > 0 ? &scan->orderByData[0] : NULL;
-	fetcher->attribute = scan->indexRelation->rd_index->indkey.values[0];
-	fetcher->fetch = table_index_fetch_begin(scan->heapRelation);
-	fetcher->slot = table_slot_create(scan->heapRelation, NULL);
+	memset(fetcher, 0, sizeof(HmRowFetcher));
+	fetcher->index = index;
+	fetcher->heap = heap;
+	fetcher->heap_blocks = RelationGetNumberOfBlocks(heap);
+	fetcher->snapshot = snapshot;
+	fetcher->order = order;
+	fetcher->attribute = index->rd_index->indkey.values[0];
+	fetcher->fetch = table_index_fetch_begin(heap);
+	fetcher->slot = table_slot_create(heap, NULL);
 	fetcher->context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap row",
 											 ALLOCSET_DEFAULT_SIZES);
 	if (fetcher->attribute == 0)
 	{
-		fetcher->index_info = BuildIndexInfo(scan->indexRelation);
+		fetcher->index_info = BuildIndexInfo(index);
 		fetcher->estate = CreateExecutorState();
 	}
 }

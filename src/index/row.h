@@ -10,11 +10,11 @@
 
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/relscan.h"
 #include "access/skey.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
 
 /* Rows are ordered by class, then by key. */
 typedef enum HmRowClass
@@ -30,14 +30,14 @@ typedef struct HmRowKey
 	double		distance;
 } HmRowKey;
 
-/* Fetches rows of the scan's table under its snapshot. */
+/* Fetches rows of the index's table under a snapshot. */
 typedef struct HmRowFetcher
 {
 	Relation	index;
 	Relation	heap;
 	BlockNumber heap_blocks;	/* blocks of the table when last looked */
 	Snapshot	snapshot;
-	ScanKey		order;			/* the ordering operator and the query */
+	ScanKey		order;			/* the ordering operator and the query, or NULL */
 	struct IndexFetchTableData *fetch;
 	TupleTableSlot *slot;
 	AttrNumber	attribute;		/* 0: an expression */
@@ -46,7 +46,12 @@ typedef struct HmRowFetcher
 	MemoryContext context;		/* reset for every row */
 } HmRowFetcher;
 
-extern void hm_row_begin(HmRowFetcher *fetcher, IndexScanDesc scan);
+/*
+ * Begins to fetch, in the current memory context.  order: NULL if nobody asks
+ * for keys.
+ */
+extern void hm_row_begin(HmRowFetcher *fetcher, Relation index, Relation heap,
+						 Snapshot snapshot, ScanKey order);
 extern void hm_row_end(HmRowFetcher *fetcher);
 
 /* Raises ERRCODE_INDEX_CORRUPTED for a TID that the table cannot have. */

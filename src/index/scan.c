@@ -42,6 +42,7 @@
 #include "index/index.h"
 #include "index/queue.h"
 #include "miscadmin.h"
+#include "storage/testpoint.h"
 #include "utils/float.h"
 #include "utils/memutils.h"
 
@@ -232,11 +233,10 @@ next_ranked(HmScan *scan, ItemPointer tid)
 static void
 begin_ranked(HmScan *scan)
 {
-	const HmPartDesc *part = scan->reader.part;
 	ItemPointerData tid;
 
 	scan->phase = PHASE_RANKED;
-	if (part != NULL && part->element_count > 0)
+	if (scan->reader.store.element_count > 0)
 	{
 		HmSource   *source;
 
@@ -325,12 +325,13 @@ begin_run(IndexScanDesc desc)
 	hm_test_old_snapshot(index, desc->xs_snapshot, HM_META_BLOCK);
 	prepare_query(scan, desc);
 
-	hm_reader_open(&scan->reader, index, &scan->directory,
-				   scan->directory.meta.part_count > 0 ? &scan->directory.meta.parts[0] : NULL);
+	hm_reader_open(&scan->reader, index, &scan->directory);
 	scan->reader_open = true;
-	hm_row_begin(&scan->rows, desc);
+	hm_row_begin(&scan->rows, index, desc->heapRelation, desc->xs_snapshot,
+				 desc->numberOfOrderBys > 0 ? &desc->orderByData[0] : NULL);
 	scan->rows_open = true;
 	hm_queue_begin(&scan->queue);
+	HM_TEST_POINT("scan-begun");
 	scan->any_returned = false;
 	hm_log_rows_collect(&scan->log, index, &scan->directory, &scan->query);
 

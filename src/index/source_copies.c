@@ -27,26 +27,16 @@
 typedef struct CopiesSource
 {
 	HmSource	source;
+	int			dim;
 	int			pieces;			/* pages per vector; 1 unless larger than a page */
 	uint32		per_page;		/* vectors per page, if pieces is 1 */
 	uint16	   *buffer;			/* a vector read through shared buffers */
 
 	int			n;
-	float	   *rank;
+	float	   *rank;			/* where the batch's ranks go */
+	uint16	   *copies;			/* or the copies themselves */
 	const uint16 *at[HM_MAX_BATCH][MAX_PIECES];
 } CopiesSource;
-
-bool
-hm_source_is_dead(HmReader *reader, uint32 id)
-{
-	HmTidIterator iterator;
-	ItemPointerData tid;
-
-	if (!hm_reader_ref_is_dead(reader, id))
-		return false;
-	hm_reader_tids(id, &iterator);
-	return !hm_reader_next_tid(reader, &iterator, &tid);
-}
 
 static float
 rank_pieces(const CopiesSource *copies, const uint16 *const *at)
@@ -80,7 +70,7 @@ static void
 rank_batch(void *argument)
 {
 	CopiesSource *copies = argument;
-	size_t		bytes = Min(copies->source.query->dim, PIECE) * sizeof(uint16);
+	size_t		bytes = Min(copies->dim, PIECE) * sizeof(uint16);
 
 	for (int i = 0; i < Min(copies->n, COPIES_AHEAD); i++)
 		prefetch_copy(copies->at[i][0], bytes);
@@ -93,25 +83,49 @@ rank_batch(void *argument)
 	}
 }
 
-/* Finds the pieces of an element's vector in the mapping; false: not all are there. */
+/* Guarded: copies all copies of the batch that are mapped. */
+static void
+copy_batch(void *argument)
+{
+	CopiesSource *copies = argument;
+
+	for (int i = 0; i < copies->n; i++)
+	{
+		uint16	   *to = copies->copies + (size_t) i * copies->dim;
+
+		if (i + COPIES_AHEAD < copies->n)
+			prefetch_copy(copies->at[i + COPIES_AHEAD][0], Min(copies->dim, PIECE) * sizeof(uint16));
+		if (copies->at[i][0] == NULL)
+			continue;
+		for (int piece = 0; piece < copies->pieces; piece++)
+		{
+			int			first = piece * PIECE;
+
+			memcpy(to + first, copies->at[i][piece], Min(PIECE, copies->dim - first) * sizeof(uint16));
+		}
+	}
+}
+
+/* Finds the pieces of an element's vector in its part's mapping; false: not all are there. */
 static bool
-locate(CopiesSource *copies, uint32 id, const uint16 **at)
+locate(CopiesSource *copies, int part, uint32 number, const uint16 **at)
 {
 	HmReader   *reader = copies->source.reader;
 
 	if (copies->pieces == 1)
 	{
-		const char *page = hm_reader_page(reader, HM_ARRAY_VECTORS, id / copies->per_page);
+		const char *page = hm_reader_page(reader, part, HM_ARRAY_VECTORS, number / copies->per_page);
 
 		if (page == NULL)
 			return false;
 		at[0] = (const uint16 *) (page + HM_DATA_OFFSET) +
-			(size_t) (id % copies->per_page) * copies->source.query->dim;
+			(size_t) (number % copies->per_page) * copies->dim;
 		return true;
 	}
 	for (int i = 0; i < copies->pieces; i++)
 	{
-		const char *page = hm_reader_page(reader, HM_ARRAY_VECTORS, id * copies->pieces + i);
+		const char *page = hm_reader_page(reader, part, HM_ARRAY_VECTORS,
+										  number * copies->pieces + i);
 
 		if (page == NULL)
 			return false;
@@ -120,51 +134,85 @@ locate(CopiesSource *copies, uint32 id, const uint16 **at)
 	return true;
 }
 
+/* Finds row i of the batch; false: it is not mapped, and was read into `buffer`. */
+static bool
+locate_or_read(CopiesSource *copies, int i, uint32 id, uint16 *buffer)
+{
+	HmReader   *reader = copies->source.reader;
+	int			part = hm_reader_part_of(reader, id);
+	const HmPartDesc *desc = reader->parts[part].desc;
+
+	if (locate(copies, part, id - desc->first_element, copies->at[i]))
+	{
+		hm_last_scan.vectors_mmap++;
+		return true;
+	}
+	copies->at[i][0] = NULL;
+	hm_part_read(reader->index, reader->directory->incarnation, &reader->directory->meta,
+				 desc, HM_ARRAY_VECTORS, id - desc->first_element, 1, buffer);
+	hm_last_scan.vectors_buffers++;
+	return false;
+}
+
 static void
 copies_score(HmSource *source, const uint32 *ids, int n, float *rank, uint8 *flags)
 {
 	CopiesSource *copies = (CopiesSource *) source;
 	HmReader   *reader = source->reader;
+	bool		any_mapped = false;
 
 	copies->n = n;
 	copies->rank = rank;
 	for (int i = 0; i < n; i++)
 	{
 		flags[i] = HM_SCORED;
-		if (!locate(copies, ids[i], copies->at[i]))
-		{
-			copies->at[i][0] = NULL;
-			hm_part_read(reader->index, reader->directory->incarnation, &reader->directory->meta,
-						 reader->part, HM_ARRAY_VECTORS, ids[i], 1, copies->buffer);
-			rank[i] = hm_query_rank_copy(source->query, copies->buffer);
-			hm_last_scan.vectors_buffers++;
-		}
+		if (locate_or_read(copies, i, ids[i], copies->buffer))
+			any_mapped = true;
 		else
-			hm_last_scan.vectors_mmap++;
+			rank[i] = hm_query_rank_copy(source->query, copies->buffer);
 	}
-	if (reader->mapping != NULL && !hm_guarded_call(rank_batch, copies))
+	if (any_mapped && !hm_guarded_call(rank_batch, copies))
 		hm_mapping_fault(reader->index);
 
-	if (reader->tombstones == NULL)
+	if (!reader->any_dead)
 		return;
 	for (int i = 0; i < n; i++)
 	{
-		if (hm_source_is_dead(reader, ids[i]))
+		if (hm_reader_is_dead(reader, ids[i]))
 			flags[i] = HM_DEAD;
 	}
+}
+
+static void
+copies_copies(HmSource *source, const uint32 *ids, int n, uint16 *to, uint8 *flags)
+{
+	CopiesSource *copies = (CopiesSource *) source;
+	bool		any_mapped = false;
+
+	copies->n = n;
+	copies->copies = to;
+	for (int i = 0; i < n; i++)
+	{
+		flags[i] = HM_SCORED;
+		any_mapped |= locate_or_read(copies, i, ids[i], to + (size_t) i * copies->dim);
+	}
+	if (any_mapped && !hm_guarded_call(copy_batch, copies))
+		hm_mapping_fault(source->reader->index);
 }
 
 HmSource *
 hm_source_copies(HmReader *reader, const HmQuery *query, HmRowFetcher *rows)
 {
 	CopiesSource *copies = palloc(sizeof(CopiesSource));
-	uint32		size = query->dim * sizeof(uint16);
+	uint32		size = reader->directory->meta.dim * sizeof(uint16);
 
 	copies->source.score = copies_score;
 	copies->source.distance = hm_query_copy_distance;
+	copies->source.copies = copies_copies;
 	copies->source.reader = reader;
 	copies->source.query = query;
 	copies->source.rows = rows;
+	copies->dim = reader->directory->meta.dim;
 	copies->pieces = (size + HM_PAGE_DATA - 1) / HM_PAGE_DATA;
 	copies->per_page = size <= HM_PAGE_DATA ? HM_PAGE_DATA / size : 0;
 	copies->buffer = palloc(size);

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * source_heap.c
- *	  Distances from the table's own rows.
+ *	  Distances from the table's own rows, or half-precision copies of them.
  *
  * The fast way reads the tuple at an element's TID straight from the mapped
  * table.  A batch goes through in three steps, so that the cache misses of its
  * rows overlap: copy the refs; find the line pointers and prefetch the tuples;
- * check and rank.  What is found is used only as a distance to steer by, and
- * only if the vector's fingerprint is the element's: see storage/heapmap.h.
+ * check and rank, or copy.  What is found is used only to steer by, and only if
+ * the vector's fingerprint is the element's: see storage/heapmap.h.
  *
  * The slow way, for everything that the fast way does not accept (out of line
  * or compressed, not written to the file yet, updated, dead), fetches the row
@@ -38,7 +38,7 @@
 typedef enum RowState
 {
 	ROW_LOOK,					/* to be read through the mapping */
-	ROW_RANKED,
+	ROW_DONE,					/* ranked, or copied */
 	ROW_FETCH,					/* to be fetched the slow way */
 	ROW_ABSENT
 } RowState;
@@ -61,9 +61,16 @@ typedef struct HeapSource
 	TupleDesc	descriptor;
 	int			attribute;		/* of the vector, from 0 */
 	Oid			element_oid;
+	uint32		dim;
 	uint32		refs_per_page;
 	int			n;
 	BatchRow	rows[HM_MAX_BATCH];
+
+	/* when copies are wanted */
+	uint16	   *copies;			/* where those of the batch go; NULL: it is ranked */
+	size_t		vector_bytes;
+	char	   *vector;			/* a vector's bytes, out of a page that may change */
+	float	   *scratch;		/* dim values */
 } HeapSource;
 
 /* Guarded: copies the refs that lie in the mapping. */
@@ -91,23 +98,25 @@ find_refs(HeapSource *heap, const uint32 *ids)
 	for (int i = 0; i < heap->n; i++)
 	{
 		BatchRow   *row = &heap->rows[i];
+		int			part = hm_reader_part_of(reader, ids[i]);
+		uint32		number = ids[i] - reader->parts[part].desc->first_element;
 		const char *page;
 
 		row->state = ROW_LOOK;
 		row->ref_at = NULL;
-		page = hm_reader_page(reader, HM_ARRAY_REFS, ids[i] / heap->refs_per_page);
+		page = hm_reader_page(reader, part, HM_ARRAY_REFS, number / heap->refs_per_page);
 		if (page == NULL)
 			row->ref = hm_reader_ref(reader, ids[i]);
 		else
 		{
-			row->ref_at = (const HmRef *) (page + HM_DATA_OFFSET) + ids[i] % heap->refs_per_page;
+			row->ref_at = (const HmRef *) (page + HM_DATA_OFFSET) + number % heap->refs_per_page;
 			__builtin_prefetch(row->ref_at);
 		}
 	}
 	if (!hm_guarded_call(copy_refs, heap))
 		hm_mapping_fault(reader->index);
 
-	if (reader->tombstones == NULL)
+	if (!reader->any_dead)
 		return;
 	for (int i = 0; i < heap->n; i++)
 	{
@@ -140,12 +149,23 @@ find_pages(HeapSource *heap)
 	}
 }
 
-/* Guarded: ranks a row where it lies; false if it is not what it should be. */
+/* Makes the copy of row `i` of the batch; false: it cannot be ranked. */
 static bool
-rank_mapped(HeapSource *heap, BatchRow *row)
+make_copy(HeapSource *heap, int i, const HmVector *vector)
 {
-	const HmQuery *query = heap->source.query;
-	HmVector	vector = {.dim = query->dim, .kind = heap->type->kind};
+	const HmMeta *meta = &heap->source.reader->directory->meta;
+	HmElement	element = hm_element_make(meta->metric, meta->scale, vector, heap->scratch,
+										  heap->copies + (size_t) i * heap->dim);
+
+	return element.kind == HM_LOG_VECTOR;
+}
+
+/* Guarded: ranks or copies a row where it lies; false if it is not what it should be. */
+static bool
+use_mapped(HeapSource *heap, int i)
+{
+	BatchRow   *row = &heap->rows[i];
+	HmVector	vector = {.dim = heap->dim, .kind = heap->type->kind};
 	const char *attribute;
 	size_t		available;
 
@@ -153,10 +173,18 @@ rank_mapped(HeapSource *heap, BatchRow *row)
 								  heap->descriptor, heap->attribute, &available);
 	if (attribute == NULL ||
 		!heap->type->view_untrusted(attribute, available, heap->element_oid,
-									query->dim, &vector.data))
+									heap->dim, &vector.data))
 		return false;
 
-	row->rank = hm_query_rank_row(query, vector.kind, vector.data);
+	if (heap->copies != NULL)
+	{
+		/* It is read more than once: the bytes must be the same each time. */
+		memcpy(heap->vector, vector.data, heap->vector_bytes);
+		vector.data = heap->vector;
+		return hm_fingerprint(&vector) == row->ref.fingerprint && make_copy(heap, i, &vector);
+	}
+
+	row->rank = hm_query_rank_row(heap->source.query, vector.kind, vector.data);
 
 	/* After ranking: the words it looks at are in the cache by now. */
 	return hm_fingerprint(&vector) == row->ref.fingerprint;
@@ -169,9 +197,9 @@ prefetch_row(const BatchRow *row)
 		hm_heap_prefetch(row->page, &row->ref.tid);
 }
 
-/* Guarded: ranks all rows of the batch that are mapped. */
+/* Guarded: ranks or copies all rows of the batch that are mapped. */
 static void
-rank_batch(void *argument)
+use_batch(void *argument)
 {
 	HeapSource *heap = argument;
 
@@ -190,16 +218,16 @@ rank_batch(void *argument)
 		if (i + ROWS_AHEAD < heap->n)
 			prefetch_row(&heap->rows[i + ROWS_AHEAD]);
 		if (row->state == ROW_LOOK)
-			row->state = rank_mapped(heap, row) ? ROW_RANKED : ROW_FETCH;
+			row->state = use_mapped(heap, i) ? ROW_DONE : ROW_FETCH;
 	}
 }
 
 /* The slow way for one element. */
 static void
-rank_fetched(HeapSource *heap, uint32 id, BatchRow *row)
+use_fetched(HeapSource *heap, int i, uint32 id)
 {
 	HmRowFetcher *rows = heap->source.rows;
-	const HmQuery *query = heap->source.query;
+	BatchRow   *row = &heap->rows[i];
 	HmTidIterator iterator;
 	ItemPointerData tid;
 
@@ -220,11 +248,38 @@ rank_fetched(HeapSource *heap, uint32 id, BatchRow *row)
 		old = MemoryContextSwitchTo(rows->context);
 		vector = heap->type->view(value, &copied);
 		MemoryContextSwitchTo(old);
-		if (vector.dim != query->dim)
+		if (vector.dim != heap->dim)
 			continue;
-		row->rank = hm_query_rank_row(query, vector.kind, vector.data);
-		row->state = ROW_RANKED;
+		if (heap->copies == NULL)
+			row->rank = hm_query_rank_row(heap->source.query, vector.kind, vector.data);
+		else if (!make_copy(heap, i, &vector))
+			continue;
+		row->state = ROW_DONE;
 		return;
+	}
+}
+
+/* Ranks or copies a batch. */
+static void
+use_rows(HeapSource *heap, const uint32 *ids, int n, uint8 *flags)
+{
+	heap->n = n;
+	find_refs(heap, ids);
+	find_pages(heap);
+	if (heap->map != NULL && !hm_guarded_call(use_batch, heap))
+		hm_mapping_fault(heap->source.reader->index);
+
+	for (int i = 0; i < n; i++)
+	{
+		const BatchRow *row = &heap->rows[i];
+
+		if (row->state == ROW_FETCH)
+			use_fetched(heap, i, ids[i]);
+		else if (row->state == ROW_DONE)
+			hm_last_scan.vectors_mmap++;
+
+		flags[i] = row->state == ROW_DONE ? HM_SCORED : HM_ABSENT;
+		hm_last_scan.vectors_absent += row->state != ROW_DONE;
 	}
 }
 
@@ -233,32 +288,22 @@ heap_score(HmSource *source, const uint32 *ids, int n, float *rank, uint8 *flags
 {
 	HeapSource *heap = (HeapSource *) source;
 
-	heap->n = n;
-	find_refs(heap, ids);
-	find_pages(heap);
-	if (heap->map != NULL && !hm_guarded_call(rank_batch, heap))
-		hm_mapping_fault(source->reader->index);
-
+	heap->copies = NULL;
+	use_rows(heap, ids, n, flags);
 	for (int i = 0; i < n; i++)
 	{
-		BatchRow   *row = &heap->rows[i];
-
-		if (row->state == ROW_FETCH)
-			rank_fetched(heap, ids[i], row);
-		else if (row->state == ROW_RANKED)
-			hm_last_scan.vectors_mmap++;
-
-		if (row->state == ROW_RANKED)
-		{
-			rank[i] = row->rank;
-			flags[i] = HM_SCORED;
-		}
-		else
-		{
-			flags[i] = HM_ABSENT;
-			hm_last_scan.vectors_absent++;
-		}
+		if (flags[i] == HM_SCORED)
+			rank[i] = heap->rows[i].rank;
 	}
+}
+
+static void
+heap_copies(HmSource *source, const uint32 *ids, int n, uint16 *copies, uint8 *flags)
+{
+	HeapSource *heap = (HeapSource *) source;
+
+	heap->copies = copies;
+	use_rows(heap, ids, n, flags);
 }
 
 HmSource *
@@ -269,6 +314,7 @@ hm_source_heap(HmReader *reader, const HmQuery *query, HmRowFetcher *rows,
 
 	heap->source.score = heap_score;
 	heap->source.distance = hm_query_row_distance;
+	heap->source.copies = heap_copies;
 	heap->source.reader = reader;
 	heap->source.query = query;
 	heap->source.rows = rows;
@@ -276,7 +322,11 @@ hm_source_heap(HmReader *reader, const HmQuery *query, HmRowFetcher *rows,
 	heap->descriptor = RelationGetDescr(rows->heap);
 	heap->attribute = rows->attribute - 1;
 	heap->element_oid = hm_element_oid(TupleDescAttr(heap->descriptor, heap->attribute)->atttypid);
-	heap->refs_per_page = HM_PAGE_DATA / sizeof(HmRef);
 	heap->map = use_mmap ? hm_heapmap_acquire(rows->heap) : NULL;
+	heap->dim = reader->directory->meta.dim;
+	heap->refs_per_page = HM_PAGE_DATA / sizeof(HmRef);
+	heap->vector_bytes = heap->dim * (type->kind == HM_F32 ? sizeof(float) : sizeof(uint16));
+	heap->vector = palloc(heap->vector_bytes);
+	heap->scratch = palloc(heap->dim * sizeof(float));
 	return &heap->source;
 }

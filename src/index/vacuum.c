@@ -13,9 +13,11 @@
  * another row by now, whose death is none of this element's business.
  *
  * Concurrency: VACUUM holds ShareUpdateExclusiveLock on the table, so there is
- * one of it.  Scans and inserts go on; a scan that read the directory before
- * the publication does not see the new bits, nor, by its snapshot, any row
- * that reuses such a TID.
+ * one of it.  The publish lock keeps a merge from switching the directory while
+ * TIDs are looked at: when it does so afterwards, it finds what was set and
+ * blanked here, and carries it over.  Scans and inserts go on; a scan that read
+ * the directory before the publication does not see the new bits, nor, by its
+ * snapshot, any row that reuses such a TID.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,12 +26,15 @@
 #include "commands/vacuum.h"
 #include "compat.h"
 #include "index/index.h"
+#include "index/merge.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "storage/bufmgr.h"
 #include "storage/log.h"
 #include "storage/metapage.h"
 #include "storage/part.h"
+#include "storage/space.h"
+#include "storage/testpoint.h"
 #include "storage/tombstone.h"
 
 #define CHUNK	4096			/* entries read at a time */
@@ -131,6 +136,7 @@ vacuum_part(VacuumState *state, uint32 number)
 	vacuum_array(state, &part, HM_ARRAY_TAIL, (uint64) part.element_count + part.posting_count);
 
 	total = count_bits(state->tombstones, &part) + state->dead_count;
+	hm_tombstones_release(state->tombstones);
 	if (state->dead_count > 0 || total != part.dead_count)
 		hm_tombstones_set(state->index, &state->directory, number,
 						  state->dead, state->dead_count, total);
@@ -156,6 +162,8 @@ hm_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	if (stats == NULL)
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
 
+	(void) hm_publish_lock(info->index, true);
+	HM_TEST_POINT("vacuum-locked");
 	hm_directory_read(info->index, &state.directory);
 	state.dead_space = 1024;
 	state.dead = palloc(state.dead_space * sizeof(uint64));
@@ -167,6 +175,8 @@ hm_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 		removed += state.dead_count;
 	}
 	removed += hm_log_blank(info->index, &state.directory, log_entry_is_dead, &state, &log_live);
+	HM_TEST_POINT("vacuum-blanked");
+	hm_publish_unlock(info->index);
 	pfree(state.dead);
 
 	stats->tuples_removed += removed;
@@ -188,10 +198,10 @@ hm_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 		return stats;
 
 	/* Without dead rows ambulkdelete was not called, and nobody counted. */
+	hm_directory_read(info->index, &directory);
 	if (stats == NULL)
 	{
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
-		hm_directory_read(info->index, &directory);
 		hm_log_count(info->index, &directory, &entries, &live, &pages);
 		stats->num_index_tuples = live;
 		for (uint32 i = 0; i < directory.meta.part_count; i++)
@@ -202,5 +212,7 @@ hm_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 		}
 	}
 	stats->num_pages = RelationGetNumberOfBlocks(info->index);
+	stats->pages_free = hm_space_count(&directory.meta, HM_SPACE_FREE);
+	hm_merge_after_vacuum(info->index, &directory);
 	return stats;
 }

@@ -6,11 +6,15 @@
  * The main fork is:
  *
  *		block 0			metapage: the directory
- *		part pages		the graph, immutable once published, in runs that
- *						begin at multiples of HM_RUN_ALIGNMENT blocks
+ *		part pages		the graph, immutable once published
  *		log pages		rows inserted since, a chain
  *		tombstone pages	one bit per TID of a part, made by the first VACUUM
  *						that finds a dead row
+ *
+ * Space is handed out in runs of blocks that begin and end at multiples of
+ * HM_RUN_ALIGNMENT; blocks 0 to 7 are the metapage's.  Every block below
+ * HmMeta.file_blocks is in a run of a part, in a run of tombstones, or in one
+ * of the directory's spaces.
  *
  * All numbers are in the machine's byte order, as everywhere in PostgreSQL.
  *
@@ -57,6 +61,10 @@
 
 #define HM_META_BLOCK		0
 #define HM_RUN_ALIGNMENT	8	/* blocks: 64 kB, the largest page of a kernel */
+
+/* Blocks that so many pages take. */
+#define HM_RUN_BLOCKS(pages) \
+	(((BlockNumber) (pages) + HM_RUN_ALIGNMENT - 1) / HM_RUN_ALIGNMENT * HM_RUN_ALIGNMENT)
 
 typedef enum HmPageKind
 {
@@ -106,15 +114,25 @@ StaticAssertDecl(offsetof(HmPageIdentity, crc) == 36, "crc is at 60");
  *													level L's entries follow level
  *													L-1's, in order of element
  *		REFS		HmRef							elements
- *		POSTINGS	HmPosting						posting_count, by element
+ *		POSTINGS	HmPosting						posting_count, by element, which
+ *													may be one of an older part
  *		TAIL		HmTailEntry						tail_count, by kind: WIDE, NAN, NULL
  *		ROWS		uint64: file row of an extvec	elements, in such indexes only
- *		PATCH_KEYS	HmPatchKey						patch_count, by (element, level)
- *		PATCH_LISTS	uint32							all replaced lists, used slots only
+ *		PATCH_KEYS	HmPatchKey						patch_count, by (level, element)
+ *		PATCH_LISTS	uint32							all replaced lists, used slots only;
+ *													none crosses the end of a page
  *		VECTORS		dim x half precision			elements, if vectors = 'fp16'
  *
- * Version 1 writes one part, the base, without ROWS and PATCH arrays; a
- * directory that lists more is refused by this release and not misread.
+ * Elements are numbered across parts: a part's first is first_element, the
+ * next part's follows its last.  Within a part they are in descending order of
+ * level, so that its elements of level >= L are its first level_count[L].
+ * Postings and patches name elements by those numbers, links too.
+ *
+ * A patch replaces a list of an element of an older part.  An element's list
+ * at a level is that of the newest part that has a patch for it, or else its
+ * own in LINKS or UPPER.
+ *
+ * This release writes no ROWS.
  */
 typedef enum HmArray
 {
@@ -179,6 +197,17 @@ typedef struct HmPatchKey
 
 StaticAssertDecl(sizeof(HmPatchKey) == 16, "patch key size");
 
+/* Where a list of so many slots goes, if the slots before `next` are taken. */
+#define HM_PATCH_PAGE_SLOTS	(HM_PAGE_DATA / sizeof(uint32))
+
+static inline uint64
+hm_patch_offset(uint64 next, uint32 count)
+{
+	uint64		within = next % HM_PATCH_PAGE_SLOTS;
+
+	return within + count > HM_PATCH_PAGE_SLOTS ? next - within + HM_PATCH_PAGE_SLOTS : next;
+}
+
 /* A contiguous range of blocks. */
 typedef struct HmRun
 {
@@ -196,12 +225,12 @@ typedef struct HmRun
 typedef struct HmPartDesc
 {
 	uint32		part;			/* id, never reused within an incarnation */
-	uint32		first_element;	/* number of its first element */
+	uint32		first_element;	/* number of its first element; 0 in the oldest part */
 	uint32		element_count;
 	uint32		posting_count;
 	uint32		tail_count;
 	uint32		patch_count;
-	uint64		patch_slots;	/* entries of PATCH_LISTS */
+	uint64		patch_slots;	/* entries of PATCH_LISTS, skipped ones included */
 	uint32		level_count[HM_MAX_LEVELS]; /* elements of level >= L */
 	uint32		array_page[HM_ARRAYS + 1];
 	float		max_norm;		/* largest Euclidean norm of a vector in it */
@@ -225,6 +254,39 @@ typedef enum HmVectorsMode
 } HmVectorsMode;
 
 /*
+ * What a run of blocks that belongs to no part is used for.
+ *
+ *		FREE		nothing: it may be handed out
+ *		PENDING		a merge is writing there, or died while it was; to be freed
+ *					by the next one
+ *		LOG			pages of the log, or reserved for it
+ *		RETIRED		held what nobody who reads the directory now can reach, but
+ *					who has read an older one may: see storage/space.h
+ */
+typedef enum HmSpaceState
+{
+	HM_SPACE_FREE = 1,
+	HM_SPACE_PENDING,
+	HM_SPACE_LOG,
+	HM_SPACE_RETIRED
+} HmSpaceState;
+
+/* One of the directory's spaces.  24 bytes. */
+typedef struct HmSpace
+{
+	BlockNumber block;			/* a multiple of HM_RUN_ALIGNMENT */
+	uint32		blocks;			/* likewise */
+	uint32		state;			/* HmSpaceState */
+	uint32		unused;
+	uint64		safexid;		/* RETIRED: free when every snapshot is younger than
+								 * this full transaction id; 0: not stamped yet */
+} HmSpace;
+
+StaticAssertDecl(sizeof(HmSpace) == 24, "space size");
+
+#define HM_MAX_SPACES	188
+
+/*
  * The metapage's data, at offset 64.
  *
  *		OFFSET	SIZE	DESCRIPTION
@@ -240,9 +302,22 @@ typedef enum HmVectorsMode
  *		88		4		log: sequence number of the next page
  *		92		4		parts
  *		96		8		tombstone version: grows with every VACUUM that sets any
+ *						and with every merge
  *		104		4		id for the next part
  *		108		4		scale: half-precision copies hold x * 2^scale
- *		112		3456	parts[16], 216 bytes each, oldest first
+ *		112		4		log: sequence number of the first page
+ *		116		4		log: next block of the reserve
+ *		120		4		log: blocks left in the reserve
+ *		124		4		entry point: an element of the top level, or HM_NO_ID
+ *		128		4		blocks accounted for; what lies behind was added to the
+ *						file by somebody who died, and will be used
+ *		132		4		blocks lost: accounted for nowhere else, as there were
+ *						too many spaces
+ *		136		4		spaces
+ *		140		4		log: times that it was sealed
+ *		144		8		merges published since the index was built
+ *		152		3456	parts[16], 216 bytes each, oldest first
+ *		3608	4512	spaces[188], 24 bytes each, by block
  */
 typedef struct HmMeta
 {
@@ -260,13 +335,34 @@ typedef struct HmMeta
 	uint64		tombstone_version;
 	uint32		next_part;
 	int32		scale;
+	uint32		log_head_sequence;
+	BlockNumber log_reserve;
+	uint32		log_reserve_blocks;
+	uint32		entry_point;
+	BlockNumber file_blocks;
+	uint32		lost_blocks;
+	uint32		space_count;
+	uint32		log_seals;
+	uint64		merges;
 	HmPartDesc	parts[HM_MAX_PARTS];
+	HmSpace		spaces[HM_MAX_SPACES];
 } HmMeta;
 
 StaticAssertDecl(offsetof(HmMeta, tombstone_version) == 32, "metapage layout");
-StaticAssertDecl(offsetof(HmMeta, parts) == 48, "metapage layout");
-StaticAssertDecl(sizeof(HmMeta) == 48 + 216 * HM_MAX_PARTS, "metapage layout");
+StaticAssertDecl(offsetof(HmMeta, log_head_sequence) == 48, "metapage layout");
+StaticAssertDecl(offsetof(HmMeta, merges) == 80, "metapage layout");
+StaticAssertDecl(offsetof(HmMeta, parts) == 88, "metapage layout");
+StaticAssertDecl(offsetof(HmMeta, spaces) == 88 + 216 * HM_MAX_PARTS, "metapage layout");
 StaticAssertDecl(sizeof(HmMeta) <= HM_PAGE_DATA, "metapage fits");
+
+/* Elements of all parts: one more than the largest number. */
+static inline uint32
+hm_element_count(const HmMeta *meta)
+{
+	const HmPartDesc *last = &meta->parts[meta->part_count - 1];
+
+	return meta->part_count == 0 ? 0 : last->first_element + last->element_count;
+}
 
 /*
  * Log pages: a header, then slots of one size.
@@ -293,7 +389,7 @@ StaticAssertDecl(sizeof(HmLogPageHeader) == 8, "log page header size");
 
 /*
  * A log entry: a row's TID and, for HM_LOG_VECTOR, a half-precision copy of
- * its vector (as in VECTORS).  A copy that does not fit into the page ends on
+ * its vector (as in VECTORS), and what a merge must know of the vector itself.  A copy that does not fit into the page ends on
  * up to HM_LOG_MAX_MORE pages of kind LOG_MORE, each filled from its data
  * offset 0; such an entry has its page to itself.
  *
@@ -301,25 +397,29 @@ StaticAssertDecl(sizeof(HmLogPageHeader) == 8, "log page header size");
  *		0		6		TID
  *		6		2		kind
  *		8		4		Euclidean norm of the vector
- *		12		4		zero
- *		16		16		entries larger than a page only: the LOG_MORE pages'
+ *		12		2		fingerprint of the vector, as in HmRef
+ *		14		2		zero
+ *		16		8		hash of the vector's bytes: see hm_vector_hash
+ *		24		16		entries larger than a page only: the LOG_MORE pages'
  *						block numbers in order, then InvalidBlockNumber
- *		16|32	...		the copy, dim x half precision
+ *		24|40	...		the copy, dim x half precision
  */
 typedef struct HmLogEntry
 {
 	ItemPointerData tid;
 	uint16		kind;
 	float		norm;
-	uint32		unused;
+	uint16		fingerprint;
+	uint16		unused;
+	uint64		hash;
 } HmLogEntry;
 
-StaticAssertDecl(sizeof(HmLogEntry) == 16, "log entry size");
+StaticAssertDecl(sizeof(HmLogEntry) == 24, "log entry size");
 
 #define HM_LOG_MAX_MORE 4
 #define HM_LOG_PAGE_SLOTS	(HM_PAGE_DATA - sizeof(HmLogPageHeader))	/* 8120 bytes */
 
-StaticAssertDecl(HM_MAX_DIM * 2 <= HM_LOG_PAGE_SLOTS - 32 + HM_LOG_MAX_MORE * HM_PAGE_DATA,
+StaticAssertDecl(HM_MAX_DIM * 2 <= HM_LOG_PAGE_SLOTS - 40 + HM_LOG_MAX_MORE * HM_PAGE_DATA,
 				 "the largest vector fits into a log entry");
 
 /* Tombstone pages: HM_TOMBSTONE_BITS bits each, the first in the lowest bit. */

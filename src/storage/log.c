@@ -1,17 +1,20 @@
 /*-------------------------------------------------------------------------
  *
  * log.c
- *	  The log: rows inserted since the graph was built.
+ *	  The log: rows inserted since the last merge.
  *
  * Every change is one GenericXLog record, so a crash leaves each entry there
  * or not, and the chain whole:
  *
  *		- adding an entry changes the last page;
  *		- growing the chain changes the last page (its next), the new page
- *		  and the metapage together;
+ *		  and the metapage together, which also hands out the new page's block;
  *		- an entry larger than a page first fills pages that nothing refers to
  *		  yet, then appears with the record that links its first page.  A crash
- *		  in between leaves those pages unused until REINDEX.
+ *		  in between leaves those pages unused until the next merge.
+ *
+ * Pages are numbered by a sequence without gaps along the chain, so whoever
+ * follows it knows what comes next.
  *
  * The metapage's log_tail may lag behind the chain's end for a reader who has
  * read it before the chain grew: whoever wants the end follows `next`.
@@ -25,13 +28,18 @@
 #include "storage/buffer.h"
 #include "storage/bufmgr.h"
 #include "storage/error.h"
-#include "storage/lmgr.h"
 #include "storage/log.h"
 #include "storage/page.h"
+#include "storage/space.h"
+#include "storage/testpoint.h"
 
 #define LogHeader(page)		((HmLogPageHeader *) HmPageGetData(page))
 #define LogSlot(page, i)	(HmPageGetData(page) + sizeof(HmLogPageHeader) + \
 							 (Size) (i) * LogHeader(page)->slot_size)
+
+/* Blocks that the log reserves at a time; more when the directory is getting full. */
+#define RESERVE_BLOCKS		16
+#define LARGE_RESERVE		1024
 
 /* Bytes before the copy in an entry larger than a page. */
 #define LARGE_HEADER		(sizeof(HmLogEntry) + HM_LOG_MAX_MORE * sizeof(BlockNumber))
@@ -49,6 +57,12 @@ slot_size_for(uint32 dim)
 	if (is_large(dim))
 		return HM_LOG_PAGE_SLOTS;
 	return MAXALIGN(sizeof(HmLogEntry) + dim * sizeof(uint16));
+}
+
+uint32
+hm_log_entries_per_page(const HmMeta *meta)
+{
+	return HM_LOG_PAGE_SLOTS / slot_size_for(meta->dim);
 }
 
 /* Bytes of a large entry's copy that lie on its first page. */
@@ -77,19 +91,26 @@ check_log_page(Relation index, Buffer buffer, uint64 incarnation)
 				   "It claims %u log entries of %u bytes.", header->count, header->slot_size);
 }
 
-/* Extends the file by a page; returns its exclusively locked buffer. */
+/*
+ * Takes a block out of the log's reserve, the metapage being locked, and
+ * returns its exclusively locked, zeroed buffer.
+ */
 static Buffer
-new_buffer(Relation index)
+new_buffer(Relation index, HmMeta *meta)
 {
-	Buffer		buffer;
-	bool		need_lock = !RELATION_IS_LOCAL(index);
+	BlockNumber block;
 
-	if (need_lock)
-		LockRelationForExtension(index, ExclusiveLock);
-	buffer = hm_buffer_extend(index);
-	if (need_lock)
-		UnlockRelationForExtension(index, ExclusiveLock);
-	return buffer;
+	if (meta->log_reserve_blocks == 0)
+	{
+		uint32		blocks = meta->space_count < HM_MAX_SPACES / 2 ? RESERVE_BLOCKS : LARGE_RESERVE;
+
+		meta->log_reserve = hm_space_take(index, meta, blocks, HM_SPACE_LOG);
+		meta->log_reserve_blocks = blocks;
+	}
+	block = meta->log_reserve++;
+	meta->log_reserve_blocks--;
+	hm_space_extend(index, block + meta->log_reserve_blocks + 1);
+	return ReadBufferExtended(index, MAIN_FORKNUM, block, RBM_ZERO_AND_LOCK, NULL);
 }
 
 /* Writes what does not fit on the first page; fills more[] with the blocks. */
@@ -105,15 +126,19 @@ write_more_pages(Relation index, const HmDirectory *directory, const uint16 *cop
 		HmPageName	name = {.incarnation = directory->incarnation, .kind = HM_PAGE_LOG_MORE, .page = i};
 		uint32		piece = Min(size - done, HM_PAGE_DATA);
 		GenericXLogState *state;
+		Buffer		meta_buffer;
 		Buffer		buffer;
+		HmMeta	   *meta;
 		Page		page;
 
 		more[i] = InvalidBlockNumber;
 		if (piece == 0)
 			continue;
 
-		buffer = new_buffer(index);
 		state = GenericXLogStart(index);
+		meta = hm_meta_update(index, state, &meta_buffer);
+		buffer = new_buffer(index, meta);
+		hm_meta_finish(meta);
 		page = GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE);
 		hm_page_init(page, &name);
 		memcpy(HmPageGetData(page), (const char *) copy + done, piece);
@@ -121,6 +146,7 @@ write_more_pages(Relation index, const HmDirectory *directory, const uint16 *cop
 		GenericXLogFinish(state);
 		more[i] = BufferGetBlockNumber(buffer);
 		UnlockReleaseBuffer(buffer);
+		UnlockReleaseBuffer(meta_buffer);
 		done += piece;
 	}
 }
@@ -154,38 +180,38 @@ has_room(Page page, uint32 slot_size)
 }
 
 /*
- * Adds a page to the chain with the entry on it.  tail: the exclusively locked
- * last page, or InvalidBuffer when there is none: then the metapage's lock
- * decides who makes the first.  False: somebody else made it.
+ * Adds a page to the chain, with an entry on it unless `entry` is NULL.  tail:
+ * the exclusively locked last page, or InvalidBuffer when there is none: then
+ * the metapage's lock decides who makes the first.  False: somebody else made
+ * it.
  */
 static bool
 append_page(Relation index, const HmDirectory *directory, Buffer tail,
 			const HmLogEntry *entry, const uint16 *copy, const BlockNumber *more)
 {
-	GenericXLogState *state;
+	GenericXLogState *state = GenericXLogStart(index);
 	HmPageName	name = {.incarnation = directory->incarnation, .kind = HM_PAGE_LOG};
-	Buffer		buffer = new_buffer(index);
+	Buffer		buffer;
 	Buffer		meta_buffer;
-	HmMeta	   *meta;
+	HmMeta	   *meta = hm_meta_update(index, state, &meta_buffer);
 	Page		page;
 
-	state = GenericXLogStart(index);
-	meta = hm_meta_update(index, state, &meta_buffer);
 	if (!BufferIsValid(tail) && meta->log_head != InvalidBlockNumber)
 	{
-		/* the page just added stays empty, and unused until REINDEX */
 		GenericXLogAbort(state);
 		UnlockReleaseBuffer(meta_buffer);
-		UnlockReleaseBuffer(buffer);
 		return false;
 	}
 
+	buffer = new_buffer(index, meta);
 	page = GenericXLogRegisterBuffer(state, buffer, GENERIC_XLOG_FULL_IMAGE);
 	name.part = meta->log_next_sequence++;
 	hm_page_init(page, &name);
 	LogHeader(page)->next = InvalidBlockNumber;
 	LogHeader(page)->slot_size = slot_size_for(directory->meta.dim);
-	put_entry(page, entry, directory->meta.dim, copy, more);
+	if (entry != NULL)
+		put_entry(page, entry, directory->meta.dim, copy, more);
+	hm_page_seal(page);
 
 	if (BufferIsValid(tail))
 	{
@@ -195,77 +221,165 @@ append_page(Relation index, const HmDirectory *directory, Buffer tail,
 		hm_page_seal(tail_page);
 	}
 	else
+	{
 		meta->log_head = BufferGetBlockNumber(buffer);
+		meta->log_head_sequence = name.part;
+	}
 	meta->log_tail = BufferGetBlockNumber(buffer);
 	hm_meta_finish(meta);
 
 	GenericXLogFinish(state);
-	UnlockReleaseBuffer(meta_buffer);
 	UnlockReleaseBuffer(buffer);
+	UnlockReleaseBuffer(meta_buffer);
 	return true;
 }
 
-void
-hm_log_append(Relation index, const HmDirectory *directory, ItemPointer tid, int kind,
-			  float norm, const uint16 *copy)
+/* Finds the end of the chain and locks it exclusively, starting from a page of it. */
+static Buffer
+lock_tail(Relation index, const HmDirectory *directory, BlockNumber block)
 {
-	HmLogEntry	entry;
-	BlockNumber more_pages[HM_LOG_MAX_MORE];
-	BlockNumber *more = NULL;
-	uint32		dim = directory->meta.dim;
-	uint32		needed;
-	BlockNumber block = directory->meta.log_tail;
-
-	Assert((kind == HM_LOG_VECTOR) == (copy != NULL));
-	memset(&entry, 0, sizeof(entry));
-	entry.tid = *tid;
-	entry.kind = kind;
-	entry.norm = norm;
-
-	if (copy != NULL && is_large(dim))
-	{
-		write_more_pages(index, directory, copy, more_pages);
-		more = more_pages;
-	}
-	needed = copy != NULL ? slot_size_for(dim) : sizeof(HmLogEntry);
-
-	if (block == InvalidBlockNumber)
-	{
-		HmDirectory fresh;
-
-		if (append_page(index, directory, InvalidBuffer, &entry, copy, more))
-			return;
-		hm_directory_read(index, &fresh);
-		block = fresh.meta.log_tail;
-	}
-
 	for (;;)
 	{
 		Buffer		buffer = hm_buffer_read(index, block, BUFFER_LOCK_EXCLUSIVE);
-		Page		page = BufferGetPage(buffer);
+		HmLogPageHeader *header = LogHeader(BufferGetPage(buffer));
 
 		check_log_page(index, buffer, directory->incarnation);
-
-		if (LogHeader(page)->next != InvalidBlockNumber)
-		{
-			block = LogHeader(page)->next;
-			UnlockReleaseBuffer(buffer);
-			CHECK_FOR_INTERRUPTS();
-			continue;
-		}
-
-		if (has_room(page, needed))
-		{
-			GenericXLogState *state = GenericXLogStart(index);
-
-			put_entry(GenericXLogRegisterBuffer(state, buffer, 0), &entry, dim, copy, more);
-			GenericXLogFinish(state);
-		}
-		else
-			append_page(index, directory, buffer, &entry, copy, more);
+		if (header->next == InvalidBlockNumber)
+			return buffer;
+		block = header->next;
 		UnlockReleaseBuffer(buffer);
-		return;
+		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* Locks the end of the chain; InvalidBuffer: there is none. */
+static Buffer
+lock_end(Relation index, HmDirectory *directory)
+{
+	if (directory->meta.log_tail == InvalidBlockNumber)
+		hm_directory_read(index, directory);
+	if (directory->meta.log_tail == InvalidBlockNumber)
+		return InvalidBuffer;
+	return lock_tail(index, directory, directory->meta.log_tail);
+}
+
+/* Adds the entry, unless the log was sealed since its further pages were written. */
+static bool
+try_append(Relation index, HmDirectory *directory, const HmLogEntry *entry,
+		   const uint16 *copy, const BlockNumber *more)
+{
+	uint32		dim = directory->meta.dim;
+	uint32		needed = copy != NULL ? slot_size_for(dim) : sizeof(HmLogEntry);
+	uint32		seals = directory->meta.log_seals;
+	Buffer		buffer = lock_end(index, directory);
+	bool		done = true;
+
+	if (!BufferIsValid(buffer))
+		return append_page(index, directory, InvalidBuffer, entry, copy, more);
+
+	/* Whoever seals the log holds this lock. */
+	if (more != NULL)
+		hm_directory_read(index, directory);
+
+	if (directory->meta.log_seals != seals)
+		done = false;
+	else if (has_room(BufferGetPage(buffer), needed))
+	{
+		GenericXLogState *state = GenericXLogStart(index);
+
+		put_entry(GenericXLogRegisterBuffer(state, buffer, 0), entry, dim, copy, more);
+		GenericXLogFinish(state);
+	}
+	else
+		append_page(index, directory, buffer, entry, copy, more);
+	UnlockReleaseBuffer(buffer);
+	return done;
+}
+
+void
+hm_log_append(Relation index, HmDirectory *directory, const HmLogEntry *entry,
+			  const uint16 *copy)
+{
+	BlockNumber more[HM_LOG_MAX_MORE];
+	bool		large = copy != NULL && is_large(directory->meta.dim);
+
+	Assert((entry->kind == HM_LOG_VECTOR) == (copy != NULL));
+	do
+	{
+		if (large)
+			write_more_pages(index, directory, copy, more);
+		HM_TEST_POINT("log-append");
+	} while (!try_append(index, directory, entry, copy, large ? more : NULL));
+}
+
+/* The spaces that the log takes, but for the run of one block. */
+static void
+note_sealed(const HmMeta *meta, BlockNumber except, HmLogSeal *seal)
+{
+	seal->count = 0;
+	for (uint32 i = 0; i < meta->space_count; i++)
+	{
+		const HmSpace *space = &meta->spaces[i];
+		BlockNumber end = space->block + space->blocks;
+		BlockNumber run = except - except % HM_RUN_ALIGNMENT;
+
+		if (space->state != HM_SPACE_LOG)
+			continue;
+		if (except == InvalidBlockNumber || run < space->block || run >= end)
+			seal->ranges[seal->count++] = (HmRun) {space->block, space->blocks};
+		else
+		{
+			if (run > space->block)
+				seal->ranges[seal->count++] = (HmRun) {space->block, run - space->block};
+			if (run + HM_RUN_ALIGNMENT < end)
+				seal->ranges[seal->count++] =
+					(HmRun) {run + HM_RUN_ALIGNMENT, end - run - HM_RUN_ALIGNMENT};
+		}
+	}
+}
+
+void
+hm_log_seal(Relation index, HmDirectory *directory, HmLogSeal *seal)
+{
+	GenericXLogState *state;
+	Buffer		buffer;
+	Buffer		meta_buffer;
+	HmMeta	   *meta;
+	bool		empty;
+
+	seal->count = 0;
+	seal->next_head = InvalidBlockNumber;
+	seal->next_sequence = 0;
+	if (directory->meta.log_head == InvalidBlockNumber)
+		return;
+
+	/* an empty page was made by a merge that did not come to its end */
+	buffer = lock_end(index, directory);
+	empty = LogHeader(BufferGetPage(buffer))->count == 0;
+
+	/* What is left of the reserve goes the way of the pages before it. */
+	state = GenericXLogStart(index);
+	meta = hm_meta_update(index, state, &meta_buffer);
+	meta->log_seals++;
+	meta->log_reserve_blocks = 0;
+	note_sealed(meta, empty ? BufferGetBlockNumber(buffer) : InvalidBlockNumber, seal);
+	hm_meta_finish(meta);
+	GenericXLogFinish(state);
+	UnlockReleaseBuffer(meta_buffer);
+
+	if (!empty)
+	{
+		append_page(index, directory, buffer, NULL, NULL, NULL);
+		seal->next_head = LogHeader(BufferGetPage(buffer))->next;
+		seal->next_sequence = HmPageGetIdentity(BufferGetPage(buffer))->part + 1;
+	}
+	else
+	{
+		seal->next_head = BufferGetBlockNumber(buffer);
+		seal->next_sequence = HmPageGetIdentity(BufferGetPage(buffer))->part;
+	}
+	UnlockReleaseBuffer(buffer);
+	hm_directory_read(index, directory);
 }
 
 /*
@@ -300,7 +414,8 @@ read_large_copy(Relation index, uint64 incarnation, uint32 dim, const char *slot
 
 /* Takes the share or exclusive lock of the chain's next page, checked. */
 static Buffer
-next_page(Relation index, const HmDirectory *directory, BlockNumber block, int lock_mode)
+next_page(Relation index, const HmDirectory *directory, BlockNumber block, uint32 *sequence,
+		  int lock_mode)
 {
 	Buffer		buffer;
 
@@ -309,20 +424,27 @@ next_page(Relation index, const HmDirectory *directory, BlockNumber block, int l
 		hm_corrupt(index, block, "The log continues at this block, beyond the end of the file.");
 	buffer = hm_buffer_read(index, block, lock_mode);
 	check_log_page(index, buffer, directory->incarnation);
+	if (HmPageGetIdentity(BufferGetPage(buffer))->part != *sequence)
+		hm_corrupt(index, block, "It is page %u of the log where page %u should be.",
+				   HmPageGetIdentity(BufferGetPage(buffer))->part, *sequence);
+	(*sequence)++;
 	return buffer;
 }
 
-void
-hm_log_scan(Relation index, const HmDirectory *directory, HmLogVisitor visit, void *state)
+/* Visits the entries up to the page at block `end`; blank ones if so asked. */
+static void
+scan_chain(Relation index, const HmDirectory *directory, BlockNumber end, bool blank_too,
+		   HmLogVisitor visit, void *state)
 {
 	uint32		dim = directory->meta.dim;
 	BlockNumber block = directory->meta.log_head;
+	uint32		sequence = directory->meta.log_head_sequence;
 	char	   *large = NULL;
 	uint16	   *large_copy = NULL;
 
-	while (block != InvalidBlockNumber)
+	while (block != InvalidBlockNumber && block != end)
 	{
-		Buffer		buffer = next_page(index, directory, block, BUFFER_LOCK_SHARE);
+		Buffer		buffer = next_page(index, directory, block, &sequence, BUFFER_LOCK_SHARE);
 		Page		page = BufferGetPage(buffer);
 		bool		large_entry = false;
 
@@ -332,7 +454,7 @@ hm_log_scan(Relation index, const HmDirectory *directory, HmLogVisitor visit, vo
 			const char *slot = LogSlot(page, i);
 			const HmLogEntry *entry = (const HmLogEntry *) slot;
 
-			if (entry->kind == HM_LOG_BLANK)
+			if (entry->kind == HM_LOG_BLANK && !blank_too)
 				continue;
 			if (entry->kind != HM_LOG_VECTOR)
 				visit(state, entry, NULL);
@@ -367,17 +489,32 @@ hm_log_scan(Relation index, const HmDirectory *directory, HmLogVisitor visit, vo
 	}
 }
 
+void
+hm_log_scan(Relation index, const HmDirectory *directory, HmLogVisitor visit, void *state)
+{
+	scan_chain(index, directory, InvalidBlockNumber, false, visit, state);
+}
+
+void
+hm_log_scan_sealed(Relation index, const HmDirectory *directory, const HmLogSeal *seal,
+				   HmLogVisitor visit, void *state)
+{
+	if (seal->next_head != InvalidBlockNumber)
+		scan_chain(index, directory, seal->next_head, true, visit, state);
+}
+
 uint64
 hm_log_blank(Relation index, const HmDirectory *directory,
 			 bool (*is_dead) (ItemPointer tid, void *state), void *state, uint64 *live)
 {
 	BlockNumber block = directory->meta.log_head;
+	uint32		sequence = directory->meta.log_head_sequence;
 	uint64		blanked = 0;
 
 	*live = 0;
 	while (block != InvalidBlockNumber)
 	{
-		Buffer		buffer = next_page(index, directory, block, BUFFER_LOCK_EXCLUSIVE);
+		Buffer		buffer = next_page(index, directory, block, &sequence, BUFFER_LOCK_EXCLUSIVE);
 		GenericXLogState *xlog = GenericXLogStart(index);
 		Page		page = GenericXLogRegisterBuffer(xlog, buffer, 0);
 		uint64		before = blanked;
@@ -414,12 +551,13 @@ hm_log_count(Relation index, const HmDirectory *directory, uint64 *entries, uint
 			 uint32 *pages)
 {
 	BlockNumber block = directory->meta.log_head;
+	uint32		sequence = directory->meta.log_head_sequence;
 
 	*entries = *live = 0;
 	*pages = 0;
 	while (block != InvalidBlockNumber)
 	{
-		Buffer		buffer = next_page(index, directory, block, BUFFER_LOCK_SHARE);
+		Buffer		buffer = next_page(index, directory, block, &sequence, BUFFER_LOCK_SHARE);
 		Page		page = BufferGetPage(buffer);
 
 		block = LogHeader(page)->next;

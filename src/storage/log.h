@@ -1,16 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * log.h
- *	  The log: rows inserted since the graph was built.
+ *	  The log: rows inserted since the last merge.
  *
  * A chain of ordinary pages in shared buffers, each entry holding the row's
  * TID and a half-precision copy of its vector.  Scans compare every entry.
  *
  * Locks: an inserter holds the exclusive lock of the last page while it adds
  * an entry, and takes the metapage's after it when the chain grows.  A scan
- * holds one page's share lock at a time.  Pages are never removed from the
- * chain while the index exists, so a scan may let go of a page before it
- * takes the next.
+ * holds one page's share lock at a time.  A merge takes pages out of the
+ * directory's chain; they stay as they are, and linked to what follows, until
+ * nobody can be reading them (storage/space.h), so a scan or inserter may let
+ * go of a page before it takes the next.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,21 +22,44 @@
 #include "storage/metapage.h"
 
 /*
- * Appends an entry.  kind: HM_LOG_VECTOR, with `copy` of directory->meta.dim
- * values, or an HmTailKind, without.
+ * Appends an entry.  copy: directory->meta.dim values if the entry is of kind
+ * HM_LOG_VECTOR, else NULL.  The directory may be reread.
  */
-extern void hm_log_append(Relation index, const HmDirectory *directory, ItemPointer tid,
-						  int kind, float norm, const uint16 *copy);
+extern void hm_log_append(Relation index, HmDirectory *directory, const HmLogEntry *entry,
+						  const uint16 *copy);
+
+/* Entries with a vector that a page holds. */
+extern uint32 hm_log_entries_per_page(const HmMeta *meta);
 
 /*
- * Called for each entry that is not blank.  copy: the vector (kind
- * HM_LOG_VECTOR), else NULL.  A page is share-locked meanwhile: no buffers, no
- * waiting.
+ * Called for each entry.  copy: the vector (kind HM_LOG_VECTOR), else NULL.  A
+ * page is share-locked meanwhile: no buffers, no waiting.
  */
 typedef void (*HmLogVisitor) (void *state, const HmLogEntry *entry, const uint16 *copy);
 
+/* Visits all entries that are not blank, in the order of insertion. */
 extern void hm_log_scan(Relation index, const HmDirectory *directory,
 						HmLogVisitor visit, void *state);
+
+/* Where the log ends for a merge, and goes on for everybody else. */
+typedef struct HmLogSeal
+{
+	BlockNumber next_head;		/* the page that it goes on with; InvalidBlockNumber:
+								 * there is no log */
+	uint32		next_sequence;
+	uint32		count;			/* space of the pages before that one */
+	HmRun		ranges[HM_MAX_SPACES + 1];
+} HmLogSeal;
+
+/*
+ * Begins a new page at the end of the chain, so that no entry is added to the
+ * pages before it any more, and rereads the directory.
+ */
+extern void hm_log_seal(Relation index, HmDirectory *directory, HmLogSeal *seal);
+
+/* Visits the entries of the pages before the seal, blank ones too. */
+extern void hm_log_scan_sealed(Relation index, const HmDirectory *directory, const HmLogSeal *seal,
+							   HmLogVisitor visit, void *state);
 
 /*
  * Blanks the entries whose TID `is_dead` says is.  Returns how many were

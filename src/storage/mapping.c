@@ -20,6 +20,10 @@
  * drops those suspects that nobody uses and whose file is gone, so that the
  * address space of dropped indexes comes back.
  *
+ * A merge replaces parts by another, so whoever maps a new part looks for
+ * mappings of the same file that the directory has no use for any more.  Those
+ * that a scan still reads go when it ends.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -62,6 +66,7 @@ typedef struct MappingEntry
 	size_t		size;			/* bytes of address space */
 	int			references;
 	bool		suspect;		/* the relation changed in some way */
+	bool		retired;		/* the directory listed the part no longer */
 	Oid			relation;
 	dev_t		device;			/* of segment 0 */
 	ino_t		inode;
@@ -112,6 +117,8 @@ unmap(MappingEntry *entry)
 	}
 	if (entry->mapping.verified != NULL)
 		pfree(entry->mapping.verified);
+	if (entry->mapping.patches != NULL)
+		hm_patch_index_free(entry->mapping.patches);
 	hash_search(mappings, &entry->key, HASH_REMOVE, NULL);
 }
 
@@ -140,6 +147,44 @@ drop_stale_mappings(void)
 			unmap(entry);
 		else
 			entry->suspect = false;
+	}
+}
+
+static bool
+directory_lists(const HmDirectory *directory, const MappingKey *key)
+{
+	if (key->incarnation != directory->incarnation)
+		return false;
+	for (uint32 i = 0; i < directory->meta.part_count; i++)
+	{
+		if (directory->meta.parts[i].part == key->part)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Unmaps parts of the index's file that are not in the directory, or marks
+ * them for whoever reads them to do that.  Should the directory be an old one
+ * and the part newer, it is mapped again when it is wanted.
+ */
+static void
+drop_retired_mappings(Relation index, const HmDirectory *directory)
+{
+	HmRelFileLocator locator = hm_rel_locator(index);
+	HASH_SEQ_STATUS status;
+	MappingEntry *entry;
+
+	hash_seq_init(&status, mappings);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (!hm_locator_equals(entry->key.locator, locator) ||
+			directory_lists(directory, &entry->key))
+			continue;
+		if (entry->references == 0)
+			unmap(entry);
+		else
+			entry->retired = true;
 	}
 }
 
@@ -252,6 +297,8 @@ hm_mapping_acquire(Relation index, const HmDirectory *directory, const HmPartDes
 	key.part = part->part;
 	key.incarnation = directory->incarnation;
 
+	if (hash_search(mappings, &key, HASH_FIND, NULL) == NULL)
+		drop_retired_mappings(index, directory);
 	entry = hash_search(mappings, &key, HASH_ENTER, &found);
 	if (!found)
 	{
@@ -284,6 +331,7 @@ hm_mapping_acquire(Relation index, const HmDirectory *directory, const HmPartDes
 		PG_END_TRY();
 	}
 
+	entry->retired = false;
 	entry->references++;
 	return &entry->mapping;
 }
@@ -294,7 +342,16 @@ hm_mapping_release(HmMapping *mapping)
 	MappingEntry *entry = (MappingEntry *) ((char *) mapping - offsetof(MappingEntry, mapping));
 
 	Assert(entry->references > 0);
-	entry->references--;
+	if (--entry->references == 0 && entry->retired)
+		unmap(entry);
+}
+
+const HmPatchIndex *
+hm_mapping_patches(Relation index, const HmDirectory *directory, HmMapping *mapping)
+{
+	if (mapping->patches == NULL && mapping->part.patch_count > 0)
+		mapping->patches = hm_patch_index_make(index, directory, &mapping->part, TopMemoryContext);
+	return mapping->patches;
 }
 
 typedef struct VerifyCall

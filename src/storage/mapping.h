@@ -11,7 +11,8 @@
  *
  * A mapping is process-local, shared by all scans of this process, keyed by
  * the relation's file and the part's incarnation and id, and survives the scan
- * that made it.  It is unmapped only while nobody refers to it.
+ * that made it.  It is unmapped only while nobody refers to it: when its file
+ * has gone, or a newer directory does not list its part.
  *
  * Where mapping is impossible or useless (temporary tables, direct I/O, no
  * address space, a platform without mmap for the file), hm_mapping_acquire
@@ -25,6 +26,7 @@
 #include "compat.h"
 #include "storage/format.h"
 #include "storage/metapage.h"
+#include "storage/patchindex.h"
 
 typedef struct HmMapping
 {
@@ -32,6 +34,7 @@ typedef struct HmMapping
 	uint64	   *verified;		/* a bit per page */
 	uint32		pages;
 	HmPartDesc	part;
+	HmPatchIndex *patches;		/* NULL: not made yet, or there are none */
 
 	uint64		verified_count; /* pages that passed, since the mapping was made */
 	uint64		overlaid_count; /* of which private copies */
@@ -41,6 +44,13 @@ typedef struct HmMapping
 extern HmMapping *hm_mapping_acquire(Relation index, const HmDirectory *directory,
 									 const HmPartDesc *part);
 extern void hm_mapping_release(HmMapping *mapping);
+
+/*
+ * The mapped part's patches, or NULL if it has none.  They are read when first
+ * asked for, and stay as long as the mapping.
+ */
+extern const HmPatchIndex *hm_mapping_patches(Relation index, const HmDirectory *directory,
+											  HmMapping *mapping);
 
 /*
  * Verifies a page, flushing its buffer or overlaying it with a private copy

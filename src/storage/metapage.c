@@ -24,7 +24,8 @@
 
 /* Raises an error unless the part's numbers agree with each other and the file. */
 static void
-validate_part(Relation index, const HmMeta *meta, const HmPartDesc *part, BlockNumber nblocks)
+validate_part(Relation index, const HmMeta *meta, const HmPartDesc *part,
+			  uint32 first_element, BlockNumber nblocks)
 {
 	HmPartDesc	expected = *part;
 	uint64		run_pages = 0;
@@ -45,8 +46,13 @@ validate_part(Relation index, const HmMeta *meta, const HmPartDesc *part, BlockN
 	if (part->element_count > 0 && meta->dim == 0)
 		hm_corrupt(index, HM_META_BLOCK, "Part %u has elements, but the index no dimension.", part->part);
 
-	if (part->first_element != 0 || part->patch_count != 0 || part->patch_slots != 0)
-		hm_corrupt(index, HM_META_BLOCK, "Part %u, the only one, claims to follow another.", part->part);
+	if (part->first_element != first_element || (uint64) first_element + part->element_count >= HM_NO_ID)
+		hm_corrupt(index, HM_META_BLOCK, "Part %u begins with element %u instead of %u.",
+				   part->part, part->first_element, first_element);
+
+	if (part->patch_slots < part->patch_count || (part->patch_count > 0 && first_element == 0))
+		hm_corrupt(index, HM_META_BLOCK, "Part %u has %u patches of " UINT64_FORMAT " slots.",
+				   part->part, part->patch_count, part->patch_slots);
 
 	if (!hm_part_layout(meta, &expected) ||
 		memcmp(expected.array_page, part->array_page, sizeof(part->array_page)) != 0)
@@ -83,12 +89,38 @@ validate_part(Relation index, const HmMeta *meta, const HmPartDesc *part, BlockN
 				   part->part, part->tombstone_block, nblocks);
 }
 
+/* Raises an error unless the spaces are in order and within the file. */
+static void
+validate_spaces(Relation index, const HmMeta *meta)
+{
+	BlockNumber end = HM_RUN_ALIGNMENT;
+
+	if (meta->space_count > HM_MAX_SPACES)
+		hm_corrupt(index, HM_META_BLOCK, "It lists %u spaces.", meta->space_count);
+	if (meta->file_blocks < HM_RUN_ALIGNMENT || meta->file_blocks % HM_RUN_ALIGNMENT != 0)
+		hm_corrupt(index, HM_META_BLOCK, "It accounts for %u blocks.", meta->file_blocks);
+	for (uint32 i = 0; i < meta->space_count; i++)
+	{
+		const HmSpace *space = &meta->spaces[i];
+
+		if (space->block < end || space->block % HM_RUN_ALIGNMENT != 0 ||
+			space->blocks == 0 || space->blocks % HM_RUN_ALIGNMENT != 0 ||
+			space->state < HM_SPACE_FREE || space->state > HM_SPACE_RETIRED ||
+			(uint64) space->block + space->blocks > meta->file_blocks)
+			hm_corrupt(index, HM_META_BLOCK,
+					   "It lists %u blocks from block %u of %u as space of kind %u.",
+					   space->blocks, space->block, meta->file_blocks, space->state);
+		end = space->block + space->blocks;
+	}
+}
+
 static void
 validate_meta(Relation index, const char *page, HmDirectory *directory)
 {
 	const HmPageIdentity *identity = HmPageGetIdentity(page);
 	const HmMeta *meta = (const HmMeta *) HmPageGetData(page);
 	BlockNumber nblocks;
+	uint32		elements = 0;
 
 	if (identity->magic != HM_MAGIC || identity->kind != HM_PAGE_META)
 		hm_corrupt(index, HM_META_BLOCK, "It is not a metapage of an hnsw_mmap index.");
@@ -117,13 +149,6 @@ validate_meta(Relation index, const char *page, HmDirectory *directory)
 
 	if (meta->part_count > HM_MAX_PARTS)
 		hm_corrupt(index, HM_META_BLOCK, "It lists %u parts.", meta->part_count);
-	if (meta->part_count > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("index \"%s\" has %u parts, but this release of hnsw_mmap reads indexes of one part",
-						RelationGetRelationName(index), meta->part_count),
-				 errhint("Please REINDEX it, or install the release that wrote it.")));
-
 	nblocks = RelationGetNumberOfBlocks(index);
 	if ((meta->log_head == InvalidBlockNumber) != (meta->log_tail == InvalidBlockNumber) ||
 		(meta->log_head != InvalidBlockNumber &&
@@ -133,14 +158,27 @@ validate_meta(Relation index, const char *page, HmDirectory *directory)
 				   "The log goes from block %u to block %u, but the file ends at block %u.",
 				   meta->log_head, meta->log_tail, nblocks);
 
+	if (meta->log_head == InvalidBlockNumber ?
+		meta->log_reserve_blocks > 0 && meta->log_reserve >= meta->file_blocks :
+		(uint64) meta->log_reserve + meta->log_reserve_blocks > meta->file_blocks)
+		hm_corrupt(index, HM_META_BLOCK, "It reserves blocks for the log behind the end of the file.");
+
 	for (uint32 i = 0; i < meta->part_count; i++)
-		validate_part(index, meta, &meta->parts[i], nblocks);
+	{
+		validate_part(index, meta, &meta->parts[i], elements, nblocks);
+		elements += meta->parts[i].element_count;
+	}
+	if (elements == 0 ? meta->entry_point != HM_NO_ID : meta->entry_point >= elements)
+		hm_corrupt(index, HM_META_BLOCK, "It gives %u as the entry point of %u elements.",
+				   meta->entry_point, elements);
+	validate_spaces(index, meta);
 
 	if (directory != NULL)
 	{
 		directory->incarnation = identity->incarnation;
 		memcpy(&directory->meta, meta, offsetof(HmMeta, parts) +
 			   meta->part_count * sizeof(HmPartDesc));
+		memcpy(directory->meta.spaces, meta->spaces, meta->space_count * sizeof(HmSpace));
 	}
 }
 

@@ -3,20 +3,27 @@
  * part.c
  *	  Writing a part, and reading one through shared buffers.
  *
- * A part is written past the end of the file with smgrextend, in batches, and
- * never through the buffer manager: no buffer can exist for a block that no
- * file has, so the two never disagree, and building does not push everybody
- * else's pages out of shared buffers.  Each batch is logged as full-page
- * images first, where the relation needs WAL.  The last act is to sync the
- * file: the pages passed no checkpointer, and the directory record that will
- * make them reachable must not become durable before they are.
+ * A build writes its part past the end of the file with smgrextend, in
+ * batches, and never through the buffer manager: no buffer can exist for a
+ * block that no file has, so the two never disagree, and building does not
+ * push everybody else's pages out of shared buffers.  Each batch is logged as
+ * full-page images first, where the relation needs WAL.  The last act is to
+ * sync the file: the pages passed no checkpointer, and the directory record
+ * that will make them reachable must not become durable before they are.
  *
- * If the server dies in between, the blocks are garbage that nothing refers to.
+ * A merge writes to reserved blocks, which may have been in use before, so
+ * stale or dirty buffers of them may exist: it goes through shared buffers,
+ * and the checkpointer syncs.  Readers find the pages in the file only once
+ * they have been written out, for which hm_part_flush sees.
+ *
+ * If the server dies in between, the blocks are garbage that nothing refers to
+ * but the directory's account of reserved space.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/generic_xlog.h"
 #include "access/xloginsert.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -27,6 +34,8 @@
 #include "storage/metapage.h"
 #include "storage/page.h"
 #include "storage/part.h"
+#include "storage/space.h"
+#include "storage/testpoint.h"
 #include "utils/memutils.h"
 
 #define BATCH_PAGES 32			/* as many as one record of full pages holds */
@@ -37,9 +46,11 @@ struct HmPartWriter
 	uint64		incarnation;
 	HmPartDesc *part;
 	bool		needs_wal;
+	bool		reserved;		/* blocks are the directory's, not behind the end */
+	BufferAccessStrategy strategy;
 	uint32		entry_size[HM_ARRAYS];
 
-	BlockNumber next_block;		/* of the first page of the batch */
+	uint32		next_page;		/* number in the part of the batch's first page */
 	uint32		pages_done;		/* pages finished, batch included */
 	uint32		batch_count;	/* pages begun in the batch; the last may be open */
 	bool		page_open;
@@ -77,15 +88,39 @@ append_pages(Relation index, ForkNumber fork, BlockNumber first, HmBlock *batch,
 	}
 }
 
+/* Writes pages [batch, batch + count) of the part to shared buffers, logged. */
+static void
+write_reserved(HmPartWriter *writer)
+{
+	for (uint32 i = 0; i < writer->batch_count; i++)
+	{
+		BlockNumber block = hm_part_block(writer->part, writer->next_page + i);
+		Buffer		buffer = ReadBufferExtended(writer->index, MAIN_FORKNUM, block,
+												RBM_ZERO_AND_LOCK, writer->strategy);
+
+		START_CRIT_SECTION();
+		memcpy(BufferGetPage(buffer), writer->batch[i].data, BLCKSZ);
+		MarkBufferDirty(buffer);
+		if (writer->needs_wal)
+			log_newpage_buffer(buffer, false);
+		END_CRIT_SECTION();
+		UnlockReleaseBuffer(buffer);
+	}
+}
+
 static void
 flush_batch(HmPartWriter *writer)
 {
 	if (writer->batch_count == 0)
 		return;
 	CHECK_FOR_INTERRUPTS();
-	append_pages(writer->index, MAIN_FORKNUM, writer->next_block, writer->batch,
-				 writer->batch_count, writer->needs_wal);
-	writer->next_block += writer->batch_count;
+	HM_TEST_POINT("part-batch");
+	if (writer->reserved)
+		write_reserved(writer);
+	else
+		append_pages(writer->index, MAIN_FORKNUM, hm_part_block(writer->part, writer->next_page),
+					 writer->batch, writer->batch_count, writer->needs_wal);
+	writer->next_page += writer->batch_count;
 	writer->batch_count = 0;
 }
 
@@ -122,12 +157,10 @@ open_page(HmPartWriter *writer, HmArray array, uint32 array_page)
 	return HmPageGetData(page);
 }
 
-HmPartWriter *
-hm_part_writer_begin(Relation index, uint64 incarnation, const HmMeta *meta, HmPartDesc *part)
+static HmPartWriter *
+make_writer(Relation index, uint64 incarnation, const HmMeta *meta, HmPartDesc *part)
 {
 	HmPartWriter *writer = palloc0(sizeof(HmPartWriter));
-	SMgrRelation smgr = RelationGetSmgr(index);
-	BlockNumber nblocks;
 
 	writer->index = index;
 	writer->incarnation = incarnation;
@@ -135,15 +168,32 @@ hm_part_writer_begin(Relation index, uint64 incarnation, const HmMeta *meta, HmP
 	writer->needs_wal = RelationNeedsWAL(index);
 	for (int array = 0; array < HM_ARRAYS; array++)
 		writer->entry_size[array] = hm_array_entry_size(meta, array);
+	writer->batch = hm_alloc_blocks(BATCH_PAGES);
+	return writer;
+}
 
+static void
+lay_out(Relation index, const HmMeta *meta, HmPartDesc *part)
+{
 	if (!hm_part_layout(meta, part))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("index \"%s\" would need more than %u blocks",
 						RelationGetRelationName(index), MaxBlockNumber),
 				 errhint("Partition the table.")));
+	part->tombstone_block = InvalidBlockNumber;
+	part->dead_count = 0;
+}
 
-	writer->batch = hm_alloc_blocks(BATCH_PAGES);
+HmPartWriter *
+hm_part_writer_begin(Relation index, uint64 incarnation, const HmMeta *meta, HmPartDesc *part)
+{
+	SMgrRelation smgr = RelationGetSmgr(index);
+	HmPartWriter *writer;
+	BlockNumber nblocks;
+
+	lay_out(index, meta, part);
+	writer = make_writer(index, incarnation, meta, part);
 
 	/*
 	 * Runs begin at aligned blocks.  The pages skipped stay zero and are not
@@ -153,13 +203,40 @@ hm_part_writer_begin(Relation index, uint64 incarnation, const HmMeta *meta, HmP
 	memset(writer->batch[0].data, 0, BLCKSZ);
 	while (nblocks % HM_RUN_ALIGNMENT != 0)
 		smgrextend(smgr, MAIN_FORKNUM, nblocks++, writer->batch[0].data, true);
-	writer->next_block = nblocks;
 
-	part->tombstone_block = InvalidBlockNumber;
-	part->dead_count = 0;
 	part->run_count = part->array_page[HM_ARRAYS] > 0 ? 1 : 0;
 	part->runs[0].block = nblocks;
 	part->runs[0].pages = part->array_page[HM_ARRAYS];
+	return writer;
+}
+
+HmPartWriter *
+hm_part_writer_begin_reserved(Relation index, const HmDirectory *directory, HmPartDesc *part)
+{
+	HmPartWriter *writer;
+	GenericXLogState *state;
+	Buffer		buffer;
+	HmMeta	   *meta;
+	BlockNumber end = 0;
+
+	lay_out(index, &directory->meta, part);
+
+	state = GenericXLogStart(index);
+	meta = hm_meta_update(index, state, &buffer);
+	part->part = meta->next_part++;
+	hm_space_take_runs(index, meta, part, HM_SPACE_PENDING);
+	hm_meta_finish(meta);
+	GenericXLogFinish(state);
+	UnlockReleaseBuffer(buffer);
+
+	HM_TEST_POINT("part-reserved");
+	for (uint32 i = 0; i < part->run_count; i++)
+		end = Max(end, part->runs[i].block + part->runs[i].pages);
+	hm_space_extend(index, end);
+
+	writer = make_writer(index, directory->incarnation, &directory->meta, part);
+	writer->reserved = true;
+	writer->strategy = GetAccessStrategy(BAS_BULKWRITE);
 	return writer;
 }
 
@@ -204,6 +281,21 @@ hm_part_write(HmPartWriter *writer, HmArray array, const void *entry)
 }
 
 void
+hm_part_write_list(HmPartWriter *writer, const uint32 *slots, uint32 count)
+{
+	static const uint32 unused = HM_NO_ID;
+
+	if (writer->page_open && writer->array == HM_ARRAY_PATCH_LISTS &&
+		writer->used + count * sizeof(uint32) > HM_PAGE_DATA)
+	{
+		while (writer->used < HM_PAGE_DATA)
+			hm_part_write(writer, HM_ARRAY_PATCH_LISTS, &unused);
+	}
+	for (uint32 i = 0; i < count; i++)
+		hm_part_write(writer, HM_ARRAY_PATCH_LISTS, &slots[i]);
+}
+
+void
 hm_part_writer_progress(const HmPartWriter *writer, uint32 *done, uint32 *total)
 {
 	*done = writer->pages_done;
@@ -220,7 +312,9 @@ hm_part_writer_end(HmPartWriter *writer)
 		elog(ERROR, "hnsw_mmap part has %u pages where %u were laid out",
 			 writer->pages_done, writer->part->array_page[HM_ARRAYS]);
 
-	if (!RelationUsesLocalBuffers(writer->index))
+	if (writer->strategy != NULL)
+		FreeAccessStrategy(writer->strategy);
+	if (!writer->reserved && !RelationUsesLocalBuffers(writer->index))
 		smgrimmedsync(RelationGetSmgr(writer->index), MAIN_FORKNUM);
 }
 

@@ -9,6 +9,7 @@
 #define HM_STORAGE_PART_H
 
 #include "storage/format.h"
+#include "storage/metapage.h"
 #include "utils/rel.h"
 
 /*
@@ -30,7 +31,21 @@ typedef struct HmPartWriter HmPartWriter;
 
 extern HmPartWriter *hm_part_writer_begin(Relation index, uint64 incarnation,
 										  const HmMeta *meta, HmPartDesc *part);
+
+/*
+ * The same for an index that others use: the part gets its id and blocks from
+ * the directory, where they are PENDING until it is published, and is written
+ * through shared buffers.
+ */
+extern HmPartWriter *hm_part_writer_begin_reserved(Relation index, const HmDirectory *directory,
+												   HmPartDesc *part);
 extern void hm_part_write(HmPartWriter *writer, HmArray array, const void *entry);
+
+/*
+ * Writes a list of PATCH_LISTS, on one page.  Its offset is what
+ * hm_patch_offset says of the slot after the list before it.
+ */
+extern void hm_part_write_list(HmPartWriter *writer, const uint32 *slots, uint32 count);
 
 /* Pages written so far and in all, for progress. */
 extern void hm_part_writer_progress(const HmPartWriter *writer, uint32 *done, uint32 *total);

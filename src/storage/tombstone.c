@@ -3,10 +3,9 @@
  * tombstone.c
  *	  One bit per TID of a part: its row is dead.
  *
- * The pages are made by the first VACUUM that finds a dead row: a run of new
- * pages at the end of the file, found contiguous because the extension lock is
- * held throughout, and put into the directory last.  A crash before that
- * leaves pages that nothing refers to.
+ * The pages are made by the first VACUUM that finds a dead row, or by the merge
+ * that writes the part, when rows died meanwhile: a run of blocks that is
+ * PENDING in the directory until the pages are there and listed.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,20 +17,28 @@
 #include "storage/buffer.h"
 #include "storage/bufmgr.h"
 #include "storage/error.h"
-#include "storage/lmgr.h"
 #include "storage/page.h"
+#include "storage/space.h"
+#include "storage/testpoint.h"
 #include "storage/tombstone.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+/* Which bits a process has a copy of: the hash key. */
+typedef struct TombstoneKey
+{
+	uint64		incarnation;
+	Oid			index;
+	uint32		part;
+} TombstoneKey;
+
 typedef struct TombstoneCache
 {
-	Oid			index;			/* hash key */
-	uint64		incarnation;
-	uint64		version;
-	uint32		part;
+	TombstoneKey key;			/* must be first */
+	uint64		version;		/* of the directory; 0: not all of it is read */
 	uint64	   *bits;
 	uint64		words;
+	int			references;
 } TombstoneCache;
 
 static HTAB *cache;
@@ -50,52 +57,69 @@ tombstone_page_name(const HmDirectory *directory, const HmPartDesc *part, uint32
 }
 
 static TombstoneCache *
-cache_entry(Relation index, bool *found)
+cache_entry(Relation index, const HmDirectory *directory, const HmPartDesc *part)
 {
-	Oid			relid = RelationGetRelid(index);
+	TombstoneKey key;
+	TombstoneCache *entry;
+	bool		found;
 
 	if (cache == NULL)
 	{
 		HASHCTL		control;
 
 		memset(&control, 0, sizeof(control));
-		control.keysize = sizeof(Oid);
+		control.keysize = sizeof(TombstoneKey);
 		control.entrysize = sizeof(TombstoneCache);
 		control.hcxt = TopMemoryContext;
 		cache = hash_create("hnsw_mmap tombstones", 16, &control,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	return hash_search(cache, &relid, HASH_ENTER, found);
+	memset(&key, 0, sizeof(key));
+	key.incarnation = directory->incarnation;
+	key.index = RelationGetRelid(index);
+	key.part = part->part;
+	entry = hash_search(cache, &key, HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->version = 0;
+		entry->bits = NULL;
+		entry->words = 0;
+		entry->references = 0;
+	}
+	return entry;
 }
 
-const uint64 *
-hm_tombstones_load(Relation index, const HmDirectory *directory, const HmPartDesc *part)
+/* Forgets what belongs to an earlier life of the index, or to parts merged away. */
+static void
+purge(Relation index, const HmDirectory *directory)
 {
+	HASH_SEQ_STATUS status;
 	TombstoneCache *entry;
-	bool		found;
-	uint32		pages = HM_TOMBSTONE_PAGES(part);
-	uint64		words = (uint64) pages * HM_PAGE_DATA / sizeof(uint64);
 
-	if (part->tombstone_block == InvalidBlockNumber || part->dead_count == 0)
-		return NULL;
-
-	entry = cache_entry(index, &found);
-	if (found && entry->bits != NULL && entry->incarnation == directory->incarnation &&
-		entry->version == directory->meta.tombstone_version && entry->part == part->part)
-		return entry->bits;
-
-	if (!found)
-		entry->bits = NULL;
-	if (entry->bits != NULL && entry->words != words)
+	hash_seq_init(&status, cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		pfree(entry->bits);
-		entry->bits = NULL;
-	}
-	if (entry->bits == NULL)
-		entry->bits = MemoryContextAllocHuge(TopMemoryContext, words * sizeof(uint64));
-	entry->words = words;
-	entry->version = 0;			/* not valid until all of it is read */
+		bool		listed = false;
 
+		if (entry->key.index != RelationGetRelid(index) || entry->references > 0)
+			continue;
+		for (uint32 i = 0; i < directory->meta.part_count; i++)
+			listed |= directory->meta.parts[i].part == entry->key.part;
+		if (listed && entry->key.incarnation == directory->incarnation)
+			continue;
+		if (entry->bits != NULL)
+			pfree(entry->bits);
+		hash_search(cache, &entry->key, HASH_REMOVE, NULL);
+	}
+}
+
+/* Copies the bits out of shared buffers. */
+static void
+read_bits(Relation index, const HmDirectory *directory, const HmPartDesc *part, TombstoneCache *entry)
+{
+	uint32		pages = HM_TOMBSTONE_PAGES(part);
+
+	entry->version = 0;			/* not valid until all of it is read */
 	for (uint32 i = 0; i < pages; i++)
 	{
 		HmPageName	name = tombstone_page_name(directory, part, i);
@@ -108,38 +132,78 @@ hm_tombstones_load(Relation index, const HmDirectory *directory, const HmPartDes
 			   HmPageGetData(BufferGetPage(buffer)), HM_PAGE_DATA);
 		UnlockReleaseBuffer(buffer);
 	}
-	entry->incarnation = directory->incarnation;
-	entry->part = part->part;
 	entry->version = directory->meta.tombstone_version;
+}
+
+const uint64 *
+hm_tombstones_load(Relation index, const HmDirectory *directory, const HmPartDesc *part)
+{
+	TombstoneCache *entry;
+
+	if (part->tombstone_block == InvalidBlockNumber || part->dead_count == 0)
+		return NULL;
+
+	entry = cache_entry(index, directory, part);
+	if (entry->bits == NULL)
+	{
+		purge(index, directory);
+		entry = cache_entry(index, directory, part);
+		entry->words = (uint64) HM_TOMBSTONE_PAGES(part) * HM_PAGE_DATA / sizeof(uint64);
+		entry->bits = MemoryContextAllocHuge(TopMemoryContext, entry->words * sizeof(uint64));
+	}
+	if (entry->version < directory->meta.tombstone_version)
+		read_bits(index, directory, part, entry);
+	entry->references++;
 	return entry->bits;
+}
+
+void
+hm_tombstones_release(const uint64 *bits)
+{
+	HASH_SEQ_STATUS status;
+	TombstoneCache *entry;
+
+	if (bits == NULL)
+		return;
+	hash_seq_init(&status, cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->bits != bits)
+			continue;
+		entry->references--;
+		hash_seq_term(&status);
+		return;
+	}
 }
 
 const uint64 *
 hm_tombstones_reload(Relation index, const HmDirectory *directory, const HmPartDesc *part)
 {
-	bool		found;
-	TombstoneCache *entry = cache_entry(index, &found);
-
-	if (!found)
-		entry->bits = NULL;
-	entry->version = 0;
+	if (part->tombstone_block == InvalidBlockNumber)
+		return NULL;
+	cache_entry(index, directory, part)->version = 0;
 	return hm_tombstones_load(index, directory, part);
 }
 
-/* Makes the part's tombstone pages, all bits clear, and returns the first. */
-static BlockNumber
-create_pages(Relation index, const HmDirectory *directory, const HmPartDesc *part)
+BlockNumber
+hm_tombstones_create(Relation index, const HmDirectory *directory, const HmPartDesc *part)
 {
-	BlockNumber first = InvalidBlockNumber;
-	bool		need_lock = !RELATION_IS_LOCAL(index);
+	uint32		pages = HM_TOMBSTONE_PAGES(part);
+	GenericXLogState *state = GenericXLogStart(index);
+	Buffer		meta_buffer;
+	HmMeta	   *meta = hm_meta_update(index, state, &meta_buffer);
+	BlockNumber first = hm_space_take(index, meta, pages, HM_SPACE_PENDING);
 
-	if (need_lock)
-		LockRelationForExtension(index, ExclusiveLock);
-	for (uint32 i = 0; i < HM_TOMBSTONE_PAGES(part); i++)
+	hm_meta_finish(meta);
+	GenericXLogFinish(state);
+	UnlockReleaseBuffer(meta_buffer);
+	hm_space_extend(index, first + pages);
+
+	for (uint32 i = 0; i < pages; i++)
 	{
 		HmPageName	name = tombstone_page_name(directory, part, i);
-		Buffer		buffer = hm_buffer_extend(index);
-		GenericXLogState *state;
+		Buffer		buffer = ReadBufferExtended(index, MAIN_FORKNUM, first + i,
+												RBM_ZERO_AND_LOCK, NULL);
 		Page		page;
 
 		state = GenericXLogStart(index);
@@ -147,12 +211,8 @@ create_pages(Relation index, const HmDirectory *directory, const HmPartDesc *par
 		hm_page_init(page, &name);
 		hm_page_seal(page);
 		GenericXLogFinish(state);
-		if (i == 0)
-			first = BufferGetBlockNumber(buffer);
 		UnlockReleaseBuffer(buffer);
 	}
-	if (need_lock)
-		UnlockRelationForExtension(index, ExclusiveLock);
 	return first;
 }
 
@@ -187,18 +247,10 @@ set_on_page(Relation index, const HmDirectory *directory, const HmPartDesc *part
 }
 
 void
-hm_tombstones_set(Relation index, HmDirectory *directory, uint32 part_number,
-				  const uint64 *bits, uint64 count, uint64 total_dead)
+hm_tombstones_write(Relation index, const HmDirectory *directory, const HmPartDesc *part,
+					BlockNumber first, const uint64 *bits, uint64 count)
 {
-	const HmPartDesc *part = &directory->meta.parts[part_number];
-	BlockNumber first = part->tombstone_block;
 	uint64		done = 0;
-	GenericXLogState *state;
-	HmMeta	   *meta;
-	Buffer		buffer;
-
-	if (first == InvalidBlockNumber)
-		first = create_pages(index, directory, part);
 
 	while (done < count)
 	{
@@ -207,10 +259,28 @@ hm_tombstones_set(Relation index, HmDirectory *directory, uint32 part_number,
 		done += set_on_page(index, directory, part, first + number, number,
 							bits + done, count - done);
 	}
+}
+
+void
+hm_tombstones_set(Relation index, HmDirectory *directory, uint32 part_number,
+				  const uint64 *bits, uint64 count, uint64 total_dead)
+{
+	const HmPartDesc *part = &directory->meta.parts[part_number];
+	BlockNumber first = part->tombstone_block;
+	GenericXLogState *state;
+	HmMeta	   *meta;
+	Buffer		buffer;
+
+	if (first == InvalidBlockNumber)
+		first = hm_tombstones_create(index, directory, part);
+	hm_tombstones_write(index, directory, part, first, bits, count);
+	HM_TEST_POINT("vacuum-bits-set");
 
 	state = GenericXLogStart(index);
 	meta = hm_meta_update(index, state, &buffer);
 	meta->tombstone_version++;
+	if (part->tombstone_block == InvalidBlockNumber)
+		hm_space_claim(meta, first, HM_TOMBSTONE_PAGES(part));
 	meta->parts[part_number].tombstone_block = first;
 	meta->parts[part_number].dead_count = (uint32) total_dead;
 	hm_meta_finish(meta);

@@ -22,11 +22,13 @@
 
 /*
  * The bits of a part as of directory->meta.tombstone_version, or NULL when
- * none is set.  Valid until the next call for the same index: a scan that
- * outlives it sees newer bits, which are right for it too.
+ * none is set.  Valid until released; the bits may become newer ones meanwhile,
+ * which are right for an older scan too.
  */
 extern const uint64 *hm_tombstones_load(Relation index, const HmDirectory *directory,
 										const HmPartDesc *part);
+
+extern void hm_tombstones_release(const uint64 *bits);
 
 /* The same past this process's copy, for VACUUM: see hm_tombstones_set. */
 extern const uint64 *hm_tombstones_reload(Relation index, const HmDirectory *directory,
@@ -34,8 +36,8 @@ extern const uint64 *hm_tombstones_reload(Relation index, const HmDirectory *dir
 
 /*
  * Sets bits (ascending numbers, none set before), and publishes that
- * total_dead are set in all.  The directory is reread.  One VACUUM at a time:
- * the caller holds the lock that VACUUM takes on the table.
+ * total_dead are set in all.  The directory is reread.  The caller holds the
+ * publish lock, so that the directory's parts stay.
  *
  * A VACUUM that was cancelled may have set bits and not published them, so
  * that other processes do not look for them.  Therefore VACUUM reloads, counts
@@ -44,6 +46,16 @@ extern const uint64 *hm_tombstones_reload(Relation index, const HmDirectory *dir
  */
 extern void hm_tombstones_set(Relation index, HmDirectory *directory, uint32 part_number,
 							  const uint64 *bits, uint64 count, uint64 total_dead);
+
+/*
+ * The two halves of it, for a merge, whose part is not listed yet: makes the
+ * pages of a part, all bits clear, in space that is PENDING; sets bits.
+ */
+extern BlockNumber hm_tombstones_create(Relation index, const HmDirectory *directory,
+										const HmPartDesc *part);
+extern void hm_tombstones_write(Relation index, const HmDirectory *directory,
+								const HmPartDesc *part, BlockNumber first,
+								const uint64 *bits, uint64 count);
 
 static inline bool
 hm_tombstone_is_set(const uint64 *tombstones, uint64 bit)

@@ -1,0 +1,398 @@
+/*-------------------------------------------------------------------------
+ *
+ * merge.c
+ *	  Merging: the log becomes part of the graph, parts become fewer.
+ *
+ * A merge goes through these steps:
+ *
+ *		recycle		what earlier merges retired is freed, if nobody can be
+ *					reading it any more (storage/space.h)
+ *		seal		the log goes on with a new page, so that the pages before it
+ *					stand still
+ *		choose		which parts are replaced: the newest ones, as many as the
+ *					policy says
+ *		read		the log, and lists and TIDs of the parts that are replaced
+ *		grow		the log's vectors are inserted; where many elements died
+ *					their neighbours choose anew; in a merge of everything what
+ *					cannot be reached is linked
+ *		write		one new part
+ *		publish		one record switches the directory
+ *
+ * Every element is inserted, which takes a search, once in its life.  Replacing
+ * a part means writing its lists and TIDs again, which takes none.
+ *
+ * Policy.  With w what a merge has to write, the next older part is replaced
+ * too if it is less than twice as large; the oldest, the base, if all the rest
+ * has grown as large as it is: patches take several times the space of the
+ * elements that they were made for, so that is at some 20 % growth.  So the
+ * number of parts is logarithmic, and each element is written a logarithmic
+ * number of times.  When a tenth of the rows are tombstoned, everything is
+ * merged into one part, and what is dead is dropped.
+ *
+ * Concurrency.  One merge at a time (merge lock).  Scans and inserts go on;
+ * VACUUM too, and only the publication waits for it.  A merge looks at rows
+ * under the caller's snapshot, but only to find vectors: it takes in all
+ * entries of the log, whatever their transactions come to.
+ *
+ * Stopping.  An error at any point leaves the directory as it was, but for a
+ * sealed log and pending space, which the next merge takes up and frees.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "index/index.h"
+#include "index/merge_state.h"
+#include "index/request.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/space.h"
+#include "storage/testpoint.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#define REPAIR_SHARE		10	/* repair and drop when 1/10 of the rows are dead */
+#define OVERDUE_FACTOR		8	/* a log so many times its bound makes inserters merge */
+#define SMALL_MERGE_FACTOR	4	/* and these fold parts up to so many times the log */
+#define PROGRESS_STEP		64	/* steps between calls of the progress function */
+
+void
+hm_merge_progress(HmMergeState *merge, uint64 done)
+{
+	HmMergeReport *report = merge->report;
+	bool		call = done == 0 || done / PROGRESS_STEP != report->done / PROGRESS_STEP;
+
+	report->done = done;
+	if (!call)
+		return;
+	CHECK_FOR_INTERRUPTS();
+	if (merge->progress != NULL)
+		merge->progress(report, merge->progress_state);
+}
+
+void
+hm_merge_enter(HmMergeState *merge, HmMergePhase phase, uint64 total)
+{
+	merge->report->phase = phase;
+	merge->report->total = total;
+	hm_merge_progress(merge, 0);
+}
+
+static void *
+allocate(void *state, size_t size)
+{
+	if (size > MaxAllocHugeSize)
+		return NULL;
+	return MemoryContextAllocExtended(state, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+}
+
+static void
+release(void *state, void *pointer)
+{
+	if (pointer != NULL)
+		pfree(pointer);
+}
+
+HmAllocator
+hm_merge_allocator(void)
+{
+	return (HmAllocator) {allocate, release, CurrentMemoryContext};
+}
+
+void
+hm_merge_out_of_memory(const HmMergeState *merge)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory"),
+			 errdetail("Failed while merging index \"%s\".", RelationGetRelationName(merge->index))));
+}
+
+/* Entries of the log, as far as the directory tells: an upper bound. */
+static uint64
+log_entries(const HmMeta *meta)
+{
+	uint64		pages;
+
+	if (meta->log_head == InvalidBlockNumber)
+		return 0;
+	pages = meta->log_next_sequence - meta->log_head_sequence;
+
+	/* of the last page it is not known how full it is */
+	return (pages - 1) * hm_log_entries_per_page(meta);
+}
+
+static bool
+many_are_dead(const HmMeta *meta)
+{
+	uint64		rows = 0;
+	uint64		dead = 0;
+
+	for (uint32 i = 0; i < meta->part_count; i++)
+	{
+		rows += HM_TOMBSTONE_COUNT(&meta->parts[i]);
+		dead += meta->parts[i].dead_count;
+	}
+	return dead > 0 && dead >= rows / REPAIR_SHARE;
+}
+
+bool
+hm_merge_is_due(const HmDirectory *directory)
+{
+	return log_entries(&directory->meta) >= (uint64) hm_merge_log_entries ||
+		many_are_dead(&directory->meta);
+}
+
+bool
+hm_merge_is_overdue(const HmDirectory *directory)
+{
+	return log_entries(&directory->meta) >= OVERDUE_FACTOR * (uint64) hm_merge_log_entries;
+}
+
+/* Pages that a part takes, but for copies of vectors, which no fold changes. */
+static uint64
+part_weight(const HmPartDesc *part)
+{
+	return part->array_page[HM_ARRAYS] -
+		(part->array_page[HM_ARRAY_VECTORS + 1] - part->array_page[HM_ARRAY_VECTORS]);
+}
+
+/* Pages that the log will take as a part: the elements, and some six lists of others for each. */
+static uint64
+log_weight(const HmMeta *meta, uint64 entries)
+{
+	uint64		element = 8 * meta->m + 12;
+	uint64		patches = 6 * (sizeof(HmPatchKey) + 3 * meta->m);
+
+	return entries * (element + patches) / HM_PAGE_DATA + 1;
+}
+
+/* The oldest part that is replaced; part_count: none. */
+static int
+choose_first_part(const HmMergeState *merge)
+{
+	const HmMeta *meta = &merge->directory.meta;
+	uint64		entries = merge->entry_count + merge->tail.count;
+	uint64		weight = log_weight(meta, entries);
+	uint64		small = SMALL_MERGE_FACTOR * weight;
+	int			first = (int) meta->part_count;
+
+	if (merge->mode == HM_MERGE_FULL ||
+		(merge->mode == HM_MERGE_LOG && many_are_dead(meta)))
+		return 0;
+
+	while (first > 0)
+	{
+		uint64		next = part_weight(&meta->parts[first - 1]);
+		bool		fold = first - 1 == 0 ? weight >= next : 2 * weight > next;
+
+		if (merge->mode == HM_MERGE_SMALL && next > small)
+			fold = false;
+		if (!fold)
+			break;
+		weight += next;
+		first--;
+	}
+
+	/* The directory has no room for another part. */
+	if (first == HM_MAX_PARTS)
+		first = HM_MAX_PARTS - 1;
+	return first;
+}
+
+/* Opens what the merge reads from. */
+static void
+open_sources(HmMergeState *merge)
+{
+	hm_reader_open(&merge->reader, merge->index, &merge->directory);
+	merge->reader_open = true;
+	hm_row_begin(&merge->rows, merge->index, merge->heap, GetActiveSnapshot(), NULL);
+	if (merge->stored == 0)
+		return;
+	if (merge->directory.meta.vectors == HM_VECTORS_FP16)
+		merge->source = hm_source_copies(&merge->reader, NULL, &merge->rows);
+	else
+		merge->source = hm_source_heap(&merge->reader, NULL, &merge->rows,
+									   merge->opclass->type, hm_heap_mmap);
+}
+
+/* The merge's part in the error or the end of it: what no memory context owns. */
+static void
+close_sources(void *argument)
+{
+	HmMergeState *merge = argument;
+
+	if (merge->reader_open)
+		hm_reader_close(&merge->reader);
+	merge->reader_open = false;
+}
+
+/*
+ * Queries in heap mode will read the rows of the new elements from the table's
+ * file: writes those pages out.  What they miss they read through buffers.
+ */
+static void
+flush_rows(HmMergeState *merge)
+{
+	BlockNumber last = InvalidBlockNumber;
+
+	if (merge->directory.meta.vectors != HM_VECTORS_HEAP || RelationUsesLocalBuffers(merge->heap))
+		return;
+	for (uint32 i = 0; i < merge->entry_count; i++)
+	{
+		BlockNumber block = ItemPointerGetBlockNumberNoCheck(&merge->entries[i].tid);
+		Buffer		buffer;
+
+		if (block == last)
+			continue;
+		last = block;
+		if (block >= merge->rows.heap_blocks && block >= RelationGetNumberOfBlocks(merge->heap))
+			continue;
+		buffer = ReadBuffer(merge->heap, block);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		FlushOneBuffer(buffer);
+		UnlockReleaseBuffer(buffer);
+		hm_merge_progress(merge, 0);
+	}
+}
+
+/* True when the policy finds nothing worth a new part. */
+static bool
+nothing_to_do(const HmMergeState *merge)
+{
+	const HmMeta *meta = &merge->directory.meta;
+
+	if (merge->log_entries > 0)
+		return false;
+	if (merge->mode == HM_MERGE_FULL)
+	{
+		uint64		dead = 0;
+
+		for (uint32 i = 0; i < meta->part_count; i++)
+			dead += meta->parts[i].dead_count;
+		return dead == 0 && meta->part_count <= 1;
+	}
+	return merge->mode == HM_MERGE_SMALL || !many_are_dead(meta);
+}
+
+static HmMergeResult
+merge_locked(HmMergeState *merge)
+{
+	HmPartDesc	part;
+
+	hm_merge_enter(merge, HM_MERGE_PREPARE, 0);
+	HM_TEST_POINT("merge-locked");
+	hm_space_recycle(merge->heap, merge->index);
+	HM_TEST_POINT("merge-recycled");
+	hm_directory_read(merge->index, &merge->directory);
+
+	hm_log_seal(merge->index, &merge->directory, &merge->seal);
+	HM_TEST_POINT("merge-sealed");
+	hm_merge_read_log(merge);
+	if (nothing_to_do(merge))
+		return HM_MERGE_NOTHING;
+
+	merge->stored = hm_element_count(&merge->directory.meta);
+	merge->first_part = choose_first_part(merge);
+	merge->first = merge->first_part == (int) merge->directory.meta.part_count ? merge->stored :
+		merge->directory.meta.parts[merge->first_part].first_element;
+	merge->report->parts_folded = merge->directory.meta.part_count - merge->first_part;
+
+	open_sources(merge);
+	hm_merge_enter(merge, HM_MERGE_PREPARE, merge->stored - merge->first);
+	hm_merge_read_parts(merge);
+	HM_TEST_POINT("merge-read");
+	hm_merge_grow(merge);
+	HM_TEST_POINT("merge-grown");
+	flush_rows(merge);
+	hm_merge_write(merge, &part);
+	HM_TEST_POINT("merge-written");
+	hm_merge_publish(merge, &part);
+	HM_TEST_POINT("merge-published");
+
+	/*
+	 * Whoever maps the new pages now finds them in the file, instead of
+	 * flushing them one by one.
+	 */
+	if (!RelationUsesLocalBuffers(merge->index))
+		FlushRelationBuffers(merge->index);
+	return HM_MERGE_DONE;
+}
+
+HmMergeResult
+hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeReport *report,
+		 void (*progress) (const HmMergeReport *report, void *state), void *state)
+{
+	MemoryContext context;
+	MemoryContext caller;
+	MemoryContextCallback *cleanup;
+	HmMergeState *merge;
+	HmMergeResult result;
+
+	memset(report, 0, sizeof(HmMergeReport));
+	if (!hm_merge_lock(index, wait))
+		return HM_MERGE_BUSY;
+
+	context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap merge", ALLOCSET_DEFAULT_SIZES);
+	caller = MemoryContextSwitchTo(context);
+	merge = palloc0(sizeof(HmMergeState));
+	merge->heap = heap;
+	merge->index = index;
+	merge->opclass = hm_opclass(index);
+	merge->mode = mode;
+	merge->report = report;
+	merge->progress = progress;
+	merge->progress_state = state;
+	cleanup = palloc0(sizeof(MemoryContextCallback));
+	cleanup->func = close_sources;
+	cleanup->arg = merge;
+	MemoryContextRegisterResetCallback(context, cleanup);
+
+	result = merge_locked(merge);
+
+	close_sources(merge);
+	hm_row_end(&merge->rows);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+
+	if (result == HM_MERGE_DONE && mode != HM_MERGE_SMALL)
+		hm_space_truncate(index);
+	hm_merge_unlock(index);
+	report->phase = HM_MERGE_IDLE;
+	return result;
+}
+
+/* True when this process may merge, or ask for it, here and now. */
+static bool
+may_merge(Relation index)
+{
+	return hm_background_merge && IsUnderPostmaster && !RecoveryInProgress() &&
+		!IsInParallelMode() && CritSectionCount == 0 && IsTransactionState();
+}
+
+void
+hm_merge_consider(Relation heap, Relation index, const HmDirectory *directory)
+{
+	HmMergeReport report;
+
+	if (likely(log_entries(&directory->meta) < (uint64) hm_merge_log_entries) || !may_merge(index))
+		return;
+
+	/* No worker can see a temporary table. */
+	if (RelationUsesLocalBuffers(index) || hm_merge_is_overdue(directory))
+	{
+		if (ActiveSnapshotSet())
+			(void) hm_merge(heap, index, HM_MERGE_SMALL, false, &report, NULL, NULL);
+	}
+	else
+		hm_merge_request(index);
+}
+
+void
+hm_merge_after_vacuum(Relation index, const HmDirectory *directory)
+{
+	if (hm_merge_is_due(directory) && may_merge(index) && !RelationUsesLocalBuffers(index))
+		hm_merge_request(index);
+}

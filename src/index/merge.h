@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * merge.h
+ *	  Merging: the log becomes part of the graph, parts become fewer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HM_INDEX_MERGE_H
+#define HM_INDEX_MERGE_H
+
+#include "postgres.h"
+
+#include "storage/metapage.h"
+#include "utils/rel.h"
+
+typedef enum HmMergeMode
+{
+	HM_MERGE_LOG,				/* the log; fold parts as the policy says */
+	HM_MERGE_SMALL,				/* the log; fold small parts only: by inserters */
+	HM_MERGE_FULL				/* everything into one part */
+} HmMergeMode;
+
+typedef enum HmMergeResult
+{
+	HM_MERGE_DONE,				/* published */
+	HM_MERGE_NOTHING,			/* there was nothing to merge */
+	HM_MERGE_BUSY				/* somebody else merges, or VACUUM kept us from publishing */
+} HmMergeResult;
+
+/* Phases, for progress. */
+typedef enum HmMergePhase
+{
+	HM_MERGE_IDLE,
+	HM_MERGE_PREPARE,			/* reading the log and the parts to be folded */
+	HM_MERGE_INSERT,			/* inserting elements */
+	HM_MERGE_REPAIR,			/* choosing neighbours anew where some died */
+	HM_MERGE_CONNECT,			/* linking unreachable elements */
+	HM_MERGE_WRITE,				/* writing the part */
+	HM_MERGE_PUBLISH			/* waiting for VACUUM to end, and switching the directory */
+} HmMergePhase;
+
+typedef struct HmMergeReport
+{
+	HmMergePhase phase;
+	uint64		done;			/* of the phase: elements or pages */
+	uint64		total;
+	uint64		log_entries;	/* entries of the log taken in */
+	uint64		inserted;		/* elements that were inserted into the graph */
+	uint64		duplicates;		/* rows that joined an element */
+	uint64		dropped;		/* rows left out because VACUUM had found them dead */
+	uint64		repaired;		/* lists chosen anew */
+	uint64		linked;			/* unreachable elements linked */
+	uint64		parts_folded;	/* parts replaced */
+	uint64		blocks_written;
+	uint64		distances;
+} HmMergeReport;
+
+/*
+ * Merges.  The caller holds RowExclusiveLock or more on the index and
+ * AccessShareLock or more on the table, and has an active MVCC snapshot, under
+ * which it may look at rows.  May take long; calls `progress` (may be NULL)
+ * every few milliseconds, from where an error may be raised to stop it: that
+ * is safe at any time, and what has been done is lost but for some blocks that
+ * the next merge frees.
+ *
+ * wait: whether to wait for another merge, and for a VACUUM of the index, to end.
+ */
+extern HmMergeResult hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait,
+							  HmMergeReport *report,
+							  void (*progress) (const HmMergeReport *report, void *state),
+							  void *state);
+
+/*
+ * Whether an index is due to be merged, judging by its directory alone: the
+ * log has passed its bound, or a tenth of the rows are tombstoned.
+ */
+extern bool hm_merge_is_due(const HmDirectory *directory);
+
+/* True when the log is so long that an inserter should help itself. */
+extern bool hm_merge_is_overdue(const HmDirectory *directory);
+
+/*
+ * After an insertion: asks for a merge if one is due, or merges if it is
+ * overdue.  directory: as read for the insertion, or since.
+ */
+extern void hm_merge_consider(Relation heap, Relation index, const HmDirectory *directory);
+
+/* After a VACUUM: asks for a merge if one is due. */
+extern void hm_merge_after_vacuum(Relation index, const HmDirectory *directory);
+
+#endif							/* HM_INDEX_MERGE_H */

@@ -1,0 +1,149 @@
+/*-------------------------------------------------------------------------
+ *
+ * merge_state.h
+ *	  What the steps of a merge hand to each other.
+ *
+ * A merge replaces the parts from first_part on.  Their elements, numbered
+ * from `first` on, are its own: it has all their lists in memory and writes
+ * them anew, together with the log's.  Older elements stay where they are; of
+ * them, only the lists that change are in memory, and written as patches.
+ *
+ * While it works, own elements keep their numbers, and new ones follow the
+ * last stored one.  Numbers as stored are given when everything is in.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef HM_INDEX_MERGE_STATE_H
+#define HM_INDEX_MERGE_STATE_H
+
+#include "postgres.h"
+
+#include "graph/grow.h"
+#include "graph/overlay.h"
+#include "index/codecache.h"
+#include "index/merge.h"
+#include "index/reader.h"
+#include "index/row.h"
+#include "index/source.h"
+#include "storage/log.h"
+#include "types/typeinfo.h"
+
+#define HM_FROM_LOG		(-1)
+
+/*
+ * A TID that goes into the new part, and where it comes from: its row may be
+ * found dead by VACUUM until the part is published.
+ */
+typedef struct HmMergeTid
+{
+	ItemPointerData tid;		/* invalid: an element that has lost all of its TIDs */
+	uint16		info;			/* an element's fingerprint, or an HmTailKind */
+	uint32		element;		/* of a ref or posting */
+	int32		part;			/* in the old directory, or HM_FROM_LOG */
+	uint64		bit;			/* its tombstone's number there; or the entry's in the log */
+} HmMergeTid;
+
+/* A growing array of them. */
+typedef struct HmMergeTids
+{
+	HmMergeTid *tids;
+	uint64		count;
+	uint64		space;
+} HmMergeTids;
+
+/* A vector of the log that is to be inserted. */
+typedef struct HmMergeEntry
+{
+	ItemPointerData tid;
+	uint16		fingerprint;
+	uint64		hash;
+	uint64		ordinal;		/* among all entries of the log */
+} HmMergeEntry;
+
+typedef struct HmMergeState
+{
+	Relation	heap;
+	Relation	index;
+	const HmOpclass *opclass;
+	HmDirectory directory;		/* as of the beginning */
+	HmLogSeal	seal;
+	HmMergeMode mode;
+
+	int			first_part;
+	uint32		first;			/* number of the first own element */
+	uint32		stored;			/* elements of the old directory */
+
+	/* the graph, as stored and as changed */
+	HmReader	reader;
+	bool		reader_open;
+	HmRowFetcher rows;
+	HmSource   *source;
+	HmOverlay  *overlay;
+	HmGrower   *grower;
+	HmCodeCache *codes;
+	uint64	   *dead;			/* bitmap: elements without a live TID */
+	uint32		dead_own;		/* own elements of them */
+
+	/* the log */
+	HmMergeEntry *entries;		/* those with a vector */
+	uint16	   *copies;			/* dim values each */
+	uint32		entry_count;
+	uint32		entry_space;
+	uint64		log_entries;	/* blank ones too */
+	uint32	   *entry_of;		/* by new element, from `stored` on: number of its entry */
+	uint32		new_count;
+
+	/* every TID of the new part */
+	HmMergeTids refs;			/* one per own or new element, in their order */
+	HmMergeTids postings;
+	HmMergeTids tail;
+	float		max_norm;
+
+	/* numbers as stored */
+	uint32	   *new_of_old;		/* by own or new element */
+	uint32	   *old_of_new;
+
+	HmMergeReport *report;
+	void		(*progress) (const HmMergeReport *report, void *state);
+	void	   *progress_state;
+} HmMergeState;
+
+/* merge.c */
+/* Begins a phase of so many steps. */
+extern void hm_merge_enter(HmMergeState *merge, HmMergePhase phase, uint64 total);
+
+/* Notes that so many steps of the phase are done; a place where a merge may be stopped. */
+extern void hm_merge_progress(HmMergeState *merge, uint64 done);
+
+/* Memory of the merge's context for the graph floor: NULL when there is none. */
+extern HmAllocator hm_merge_allocator(void);
+extern void hm_merge_out_of_memory(const HmMergeState *merge) pg_attribute_noreturn();
+
+/* Appends a TID. */
+extern void hm_merge_add_tid(HmMergeTids *tids, const HmMergeTid *tid);
+
+static inline bool
+hm_merge_is_dead(const HmMergeState *merge, uint32 id)
+{
+	return merge->dead != NULL && ((merge->dead[id / 64] >> (id % 64)) & 1);
+}
+
+/* merge_read.c */
+/* Reads the sealed log: entries, copies, tail. */
+extern void hm_merge_read_log(HmMergeState *merge);
+
+/* Reads the parts that are replaced into the overlay, which it creates. */
+extern void hm_merge_read_parts(HmMergeState *merge);
+
+/* merge_grow.c */
+/* Inserts the log's vectors, repairs lists, and reaches what cannot be reached. */
+extern void hm_merge_grow(HmMergeState *merge);
+
+/* merge_write.c */
+/* Writes the part; *part: as to be listed. */
+extern void hm_merge_write(HmMergeState *merge, HmPartDesc *part);
+
+/* Switches the directory to it. */
+extern void hm_merge_publish(HmMergeState *merge, HmPartDesc *part);
+
+#endif							/* HM_INDEX_MERGE_STATE_H */
