@@ -145,15 +145,19 @@ foreach my $table ('items_heap', 'items_fp16')
 		$node->safe_psql('postgres', "REINDEX INDEX ${table}_v") if $moment eq 'after REINDEX';
 		is(compare($node, $table, $dim), 0, "$table $moment: full recall");
 		is(complete($node, $table, $dim), 't', "$table $moment: every row once");
+		is($node->safe_psql('postgres',
+				"SELECT table_rows = (SELECT count(*) FROM $table) FROM hnsw_mmap_check('${table}_v', true)"),
+			't', "$table $moment: check is clean");
 	}
 }
 
 # One row changed a thousand times, not its vector: the index grows by little.
+# (The log grows by 128 kB at a time.)
 my $size = $node->safe_psql('postgres', "SELECT pg_relation_size('items_heap_v')");
 $node->safe_psql('postgres', "DO \$\$ BEGIN FOR i IN 1..1000 LOOP UPDATE items_heap SET n = i WHERE id = 1; END LOOP; END \$\$");
 $node->safe_psql('postgres', "VACUUM items_heap");
 my $grown = $node->safe_psql('postgres', "SELECT pg_relation_size('items_heap_v')") - $size;
-cmp_ok($grown, '<=', 1000 * 100, "a row changed a thousand times costs the index little ($grown bytes)");
+cmp_ok($grown, '<=', 2 * 131072, "a row changed a thousand times costs the index little ($grown bytes)");
 ok(!server_crashed($node), 'the server never crashed');
 $node->stop;
 
