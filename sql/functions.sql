@@ -27,7 +27,7 @@ SELECT levels BETWEEN 2 AND 10 AS levels, degree_min BETWEEN 1 AND 8 AS degree_m
   FROM hnsw_mmap_stats('functions_heap');
 -- Every byte of the file is accounted for, but for the metapage and the gaps between runs.
 SELECT i, bytes_total = pg_relation_size(i) AS total,
-       bytes_total - bytes_links - bytes_upper - bytes_refs - bytes_postings - bytes_vectors - bytes_log - bytes_tombstones BETWEEN 8192 AND 16 * 8192 AS rest
+       bytes_total - bytes_links - bytes_upper - bytes_patches - bytes_refs - bytes_postings - bytes_vectors - bytes_log - bytes_tombstones - bytes_free BETWEEN 8192 AND 16 * 8192 AS rest
   FROM unnest(ARRAY['functions_heap', 'functions_fp16']::regclass[]) AS i, hnsw_mmap_stats(i);
 -- The target of the format: links and refs, page overhead included.
 SELECT ((bytes_links + bytes_upper + bytes_refs) / elements::float8)::numeric(10, 0) BETWEEN 70 AND 90 AS per_element FROM hnsw_mmap_stats('functions_heap');

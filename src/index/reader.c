@@ -61,7 +61,7 @@ hm_reader_find_patch(const HmReader *reader, uint32 id, int level, int *part)
  * Finds an element's list at a level.  False: it has no slots, as the element
  * is not of that level, whatever a damaged list may claim, or has no neighbours.
  */
-static inline bool
+static pg_attribute_always_inline bool
 locate_list(const HmReader *reader, uint32 id, int level, ListPlace *place)
 {
 	int			owner = hm_reader_part_of(reader, id);
@@ -146,17 +146,19 @@ reader_prefetch(HmStore *store, uint32_t id, int level)
 						   HM_DATA_OFFSET + place.offset);
 }
 
-/* Opens the next part.  It counts as soon as it holds anything to be released. */
+/* Opens the next part.  It counts before it holds anything that has to be released. */
 static void
 open_part(HmReader *reader, const HmPartDesc *desc)
 {
 	const HmDirectory *directory = reader->directory;
-	HmReaderPart *part = &reader->parts[reader->part_count];
+	int			number = reader->part_count++;
+	HmReaderPart *part = &reader->parts[number];
 	uint64		upper = 0;
 
+	Assert(desc->first_element == (number > 0 ? reader->part_end[number - 1] : 0));
 	memset(part, 0, sizeof(HmReaderPart));
 	part->desc = desc;
-	reader->part_end[reader->part_count++] = desc->first_element + desc->element_count;
+	reader->part_end[number] = desc->first_element + desc->element_count;
 	for (int level = 1; level < HM_MAX_LEVELS; level++)
 	{
 		part->upper_first[level] = upper;
@@ -306,18 +308,13 @@ hm_reader_copy_links(HmReader *reader, uint32 id, int level, uint32 *slots)
 }
 
 const char *
-hm_reader_page(HmReader *reader, int part, HmArray array, uint32 array_page)
+hm_reader_verify_page(HmReader *reader, int part, uint32 page)
 {
 	const HmReaderPart *read = &reader->parts[part];
-	uint32		page = read->desc->array_page[array] + array_page;
-	const char *address;
 
-	if (read->mapping == NULL)
+	if (!verify_page(reader, read, page))
 		return NULL;
-	address = hm_mapping_page(read->mapping, page);
-	if (address == NULL && verify_page(reader, read, page))
-		address = hm_mapping_page(read->mapping, page);
-	return address;
+	return hm_mapping_page(read->mapping, page);
 }
 
 typedef struct CopyCall
@@ -383,22 +380,64 @@ hm_reader_posting(HmReader *reader, int part, uint32 number)
 	return posting;
 }
 
+typedef struct BisectCall
+{
+	const HmReaderPart *part;
+	uint32		id;
+	uint32		low;			/* postings below are of elements below id */
+	uint32		high;			/* postings from here on are not */
+} BisectCall;
+
+static inline uint32
+middle_of(const BisectCall *call)
+{
+	return call->low + (call->high - call->low) / 2;
+}
+
+static inline void
+bisect(BisectCall *call, uint32 middle, uint32 element)
+{
+	if (element < call->id)
+		call->low = middle + 1;
+	else
+		call->high = middle;
+}
+
+/* Guarded: bisects as far as pages are mapped and verified. */
+static void
+bisect_call(void *argument)
+{
+	BisectCall *call = argument;
+	const uint32 per_page = HM_PAGE_DATA / sizeof(HmPosting);
+	uint32		first_page = call->part->desc->array_page[HM_ARRAY_POSTINGS];
+
+	while (call->low < call->high)
+	{
+		uint32		middle = middle_of(call);
+		const char *page = hm_mapping_page(call->part->mapping, first_page + middle / per_page);
+
+		if (page == NULL)
+			return;
+		bisect(call, middle,
+			   ((const HmPosting *) (page + HM_DATA_OFFSET))[middle % per_page].element);
+	}
+}
+
 uint32
 hm_reader_find_posting(HmReader *reader, int part, uint32 id)
 {
-	uint32		low = 0;
-	uint32		high = reader->parts[part].desc->posting_count;
+	BisectCall	call = {&reader->parts[part], id, 0, reader->parts[part].desc->posting_count};
 
-	while (low < high)
+	while (call.low < call.high)
 	{
-		uint32		middle = low + (high - low) / 2;
+		uint32		middle = middle_of(&call);
 
-		if (hm_reader_posting(reader, part, middle).element < id)
-			low = middle + 1;
-		else
-			high = middle;
+		/* this one in any way, which verifies its page, and then all that go fast */
+		bisect(&call, middle, hm_reader_posting(reader, part, middle).element);
+		if (call.part->mapping != NULL && !hm_guarded_call(bisect_call, &call))
+			hm_mapping_fault(reader->index);
 	}
-	return low;
+	return call.low;
 }
 
 /* The next live posting of the iterator's element in the iterator's part. */

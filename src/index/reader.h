@@ -88,12 +88,26 @@ extern int	hm_reader_copy_links(HmReader *reader, uint32 id, int level, uint32 *
 extern const HmPatch *hm_reader_find_patch(const HmReader *reader, uint32 id, int level,
 										   int *part);
 
+/* Verifies a mapped page; NULL when it can be read through buffers only. */
+extern const char *hm_reader_verify_page(HmReader *reader, int part, uint32 page);
+
 /*
  * The address of page `array_page` of a part's array if that page is mapped and
  * has been or now is verified; else NULL, and the caller copies what it needs
  * with hm_part_read_page.  Not for use inside a guarded call.
  */
-extern const char *hm_reader_page(HmReader *reader, int part, HmArray array, uint32 array_page);
+static inline const char *
+hm_reader_page(HmReader *reader, int part, HmArray array, uint32 array_page)
+{
+	const HmReaderPart *read = &reader->parts[part];
+	uint32		page = read->desc->array_page[array] + array_page;
+	const char *address;
+
+	if (HM_UNLIKELY(read->mapping == NULL))
+		return NULL;
+	address = hm_mapping_page(read->mapping, page);
+	return HM_LIKELY(address != NULL) ? address : hm_reader_verify_page(reader, part, page);
+}
 
 /* Copies an element's ref. */
 extern HmRef hm_reader_ref(HmReader *reader, uint32 id);

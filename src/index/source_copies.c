@@ -107,7 +107,7 @@ copy_batch(void *argument)
 }
 
 /* Finds the pieces of an element's vector in its part's mapping; false: not all are there. */
-static bool
+static inline bool
 locate(CopiesSource *copies, int part, uint32 number, const uint16 **at)
 {
 	HmReader   *reader = copies->source.reader;
@@ -134,24 +134,33 @@ locate(CopiesSource *copies, int part, uint32 number, const uint16 **at)
 	return true;
 }
 
-/* Finds row i of the batch; false: it is not mapped, and was read into `buffer`. */
-static bool
+/*
+ * Finds element i of the batch; false: it is not mapped, and was read into
+ * `buffer`.
+ */
+static inline bool
 locate_or_read(CopiesSource *copies, int i, uint32 id, uint16 *buffer)
 {
 	HmReader   *reader = copies->source.reader;
 	int			part = hm_reader_part_of(reader, id);
 	const HmPartDesc *desc = reader->parts[part].desc;
 
-	if (locate(copies, part, id - desc->first_element, copies->at[i]))
-	{
-		hm_last_scan.vectors_mmap++;
+	if (HM_LIKELY(locate(copies, part, id - desc->first_element, copies->at[i])))
 		return true;
-	}
 	copies->at[i][0] = NULL;
 	hm_part_read(reader->index, reader->directory->incarnation, &reader->directory->meta,
 				 desc, HM_ARRAY_VECTORS, id - desc->first_element, 1, buffer);
-	hm_last_scan.vectors_buffers++;
 	return false;
+}
+
+/* Deals with what was found in the mapping, and counts that and what was not. */
+static void
+use_mapped(CopiesSource *copies, void (*use) (void *argument), int mapped)
+{
+	hm_last_scan.vectors_mmap += mapped;
+	hm_last_scan.vectors_buffers += copies->n - mapped;
+	if (mapped > 0 && !hm_guarded_call(use, copies))
+		hm_mapping_fault(copies->source.reader->index);
 }
 
 static void
@@ -159,7 +168,7 @@ copies_score(HmSource *source, const uint32 *ids, int n, float *rank, uint8 *fla
 {
 	CopiesSource *copies = (CopiesSource *) source;
 	HmReader   *reader = source->reader;
-	bool		any_mapped = false;
+	int			mapped = 0;
 
 	copies->n = n;
 	copies->rank = rank;
@@ -167,12 +176,11 @@ copies_score(HmSource *source, const uint32 *ids, int n, float *rank, uint8 *fla
 	{
 		flags[i] = HM_SCORED;
 		if (locate_or_read(copies, i, ids[i], copies->buffer))
-			any_mapped = true;
+			mapped++;
 		else
 			rank[i] = hm_query_rank_copy(source->query, copies->buffer);
 	}
-	if (any_mapped && !hm_guarded_call(rank_batch, copies))
-		hm_mapping_fault(reader->index);
+	use_mapped(copies, rank_batch, mapped);
 
 	if (!reader->any_dead)
 		return;
@@ -187,17 +195,16 @@ static void
 copies_copies(HmSource *source, const uint32 *ids, int n, uint16 *to, uint8 *flags)
 {
 	CopiesSource *copies = (CopiesSource *) source;
-	bool		any_mapped = false;
+	int			mapped = 0;
 
 	copies->n = n;
 	copies->copies = to;
 	for (int i = 0; i < n; i++)
 	{
 		flags[i] = HM_SCORED;
-		any_mapped |= locate_or_read(copies, i, ids[i], to + (size_t) i * copies->dim);
+		mapped += locate_or_read(copies, i, ids[i], to + (size_t) i * copies->dim);
 	}
-	if (any_mapped && !hm_guarded_call(copy_batch, copies))
-		hm_mapping_fault(source->reader->index);
+	use_mapped(copies, copy_batch, mapped);
 }
 
 HmSource *

@@ -297,13 +297,12 @@ hm_mapping_acquire(Relation index, const HmDirectory *directory, const HmPartDes
 	key.part = part->part;
 	key.incarnation = directory->incarnation;
 
-	if (hash_search(mappings, &key, HASH_FIND, NULL) == NULL)
-		drop_retired_mappings(index, directory);
 	entry = hash_search(mappings, &key, HASH_ENTER, &found);
 	if (!found)
 	{
 		/* hash_search left the rest of a new entry as it was */
 		memset((char *) entry + sizeof(MappingKey), 0, sizeof(MappingEntry) - sizeof(MappingKey));
+		drop_retired_mappings(index, directory);
 		entry->mapping.part = *part;
 		entry->relation = RelationGetRelid(index);
 		hm_relation_path(index, entry->path, sizeof(entry->path));

@@ -40,7 +40,7 @@ typedef struct HmMapping
 	uint64		overlaid_count; /* of which private copies */
 } HmMapping;
 
-/* Finds or makes the mapping of a part; the caller holds a lock on the index. */
+/* Finds or makes the mapping of a part of the directory; the caller holds a lock on the index. */
 extern HmMapping *hm_mapping_acquire(Relation index, const HmDirectory *directory,
 									 const HmPartDesc *part);
 extern void hm_mapping_release(HmMapping *mapping);
