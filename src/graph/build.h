@@ -39,6 +39,13 @@ typedef struct HmBuildScorer
 	void		(*score) (const struct HmBuildScorer *scorer, uint32_t from,
 						  const uint32_t *ids, int n, float *distance);
 	const void *state;
+
+	/*
+	 * For growing a graph (graph/grow.h), optional: whether an element's
+	 * vector has been loaded (HM_SCORED), is known to be absent (HM_ABSENT),
+	 * or is to be asked for (HM_SKIPPED).
+	 */
+	uint8_t		(*known) (const struct HmBuildScorer *scorer, uint32_t id);
 } HmBuildScorer;
 
 /* The shared block's header; the rest of it follows (layout in build.c). */

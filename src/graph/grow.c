@@ -27,10 +27,18 @@ find_loaded(const HmLoaded *loaded, uint32_t id)
 	return &loaded->entries[at];
 }
 
-static inline bool
-is_known(const HmLoaded *loaded, uint32_t id)
+/* What is known of an element: see HmBuildScorer.known. */
+static inline uint8_t
+knowledge(const HmGrowState *state, uint32_t id)
 {
-	return find_loaded(loaded, id)->stamp >> 1 == loaded->operation;
+	const HmLoadedEntry *entry;
+
+	if (state->scorer->known != NULL)
+		return state->scorer->known(state->scorer, id);
+	entry = find_loaded(&state->loaded, id);
+	if (entry->stamp >> 1 != state->loaded.operation)
+		return HM_SKIPPED;
+	return entry->stamp & 1 ? HM_ABSENT : HM_SCORED;
 }
 
 static void
@@ -90,19 +98,18 @@ hm_grow_unload(HmGrower *grower)
 bool
 hm_grow_load(HmGrower *grower, const uint32_t *ids, int n)
 {
-	const HmLoaded *loaded = &grower->state->loaded;
 	int			i;
 
 	HM_ASSERT(n <= HM_MAX_BATCH);
 	grower->load_n = 0;
 	for (i = 0; i < n; i++)
 	{
-		if (!is_known(loaded, ids[i]))
+		if (HM_UNLIKELY(knowledge(grower->state, ids[i]) == HM_SKIPPED))
 			grower->load_ids[grower->load_n++] = ids[i];
 	}
 	if (grower->load_n == 0)
 		return true;
-	if (!reserve_loaded(grower->state, grower->load_n))
+	if (grower->state->scorer->known == NULL && !reserve_loaded(grower->state, grower->load_n))
 	{
 		grower->load_n = 0;
 		return hm_grow_need(grower, HM_GROW_NO_MEMORY);
@@ -113,6 +120,8 @@ hm_grow_load(HmGrower *grower, const uint32_t *ids, int n)
 bool
 hm_grow_note_loaded(HmGrower *grower, uint32_t id)
 {
+	if (grower->state->scorer->known != NULL)
+		return true;
 	if (!reserve_loaded(grower->state, 1))
 		return hm_grow_need(grower, HM_GROW_NO_MEMORY);
 	put_loaded(&grower->state->loaded, id, false);
@@ -122,10 +131,10 @@ hm_grow_note_loaded(HmGrower *grower, uint32_t id)
 bool
 hm_grow_is_absent(const HmGrower *grower, uint32_t id)
 {
-	const HmLoaded *loaded = &grower->state->loaded;
+	uint8_t		known = knowledge(grower->state, id);
 
-	HM_ASSERT(is_known(loaded, id));
-	return find_loaded(loaded, id)->stamp & 1;
+	HM_ASSERT(known != HM_SKIPPED);
+	return known == HM_ABSENT;
 }
 
 void
@@ -258,7 +267,7 @@ hm_grow_step(HmGrower *grower)
 	HmGrowState *state = grower->state;
 	int			i;
 
-	for (i = 0; i < grower->load_n; i++)
+	for (i = 0; i < grower->load_n && state->scorer->known == NULL; i++)
 		put_loaded(&state->loaded, grower->load_ids[i], grower->load_flags[i] == HM_ABSENT);
 	grower->load_n = 0;
 	while (state->phase != NULL)

@@ -38,7 +38,9 @@ typedef enum HmGrowStep
 	 * The caller makes the vectors of load_ids available to the scorer, until
 	 * the operation ends or pauses, and sets load_flags: HM_SCORED, or
 	 * HM_ABSENT if there is none to be had.  An absent element is never
-	 * scored; in searches its neighbours stand in for it.
+	 * scored; in searches its neighbours stand in for it.  With a scorer that
+	 * says what is `known`, nothing is asked for that is, and the scorer knows
+	 * by the next step.
 	 */
 	HM_GROW_LOAD,
 

@@ -21,9 +21,11 @@
 #define CHUNK_BITS		10
 #define CHUNK_SIZE		(1 << CHUNK_BITS)
 #define NO_RECORD		UINT32_MAX
+#define ABSENT_RECORD	(UINT32_MAX - 1)	/* there is no vector to be had */
 
 #define FEWEST_RECORDS	16384	/* an operation may need some thousands at once */
 #define RECORD_ALIGNMENT	64
+#define CACHE_LINE			64
 
 struct HmCodeCache
 {
@@ -111,10 +113,24 @@ hm_codecache_create(HmMetric metric, uint32 dim, const float *mean, Size bytes)
 	return cache;
 }
 
-bool
-hm_codecache_has(const HmCodeCache *cache, uint32 id)
+uint8
+hm_codecache_known(const HmCodeCache *cache, uint32 id)
 {
-	return find(cache, id) != NO_RECORD;
+	uint32		number = find(cache, id);
+
+	if (unlikely(number >= ABSENT_RECORD))
+		return number == ABSENT_RECORD ? HM_ABSENT : HM_SKIPPED;
+
+	/* whoever asks for a batch will compare all of it next */
+	for (size_t at = 0; at < cache->codec.record_size; at += CACHE_LINE)
+		__builtin_prefetch(cache->records + number * cache->codec.record_size + at);
+	return HM_SCORED;
+}
+
+void
+hm_codecache_add_absent(HmCodeCache *cache, uint32 id)
+{
+	*place_of(cache, id) = ABSENT_RECORD;
 }
 
 void
@@ -124,7 +140,7 @@ hm_codecache_add(HmCodeCache *cache, uint32 id, const uint16 *copy)
 
 	if (cache->count == cache->space)
 		resize(cache, cache->space * 2);
-	if (*number == NO_RECORD)
+	if (*number >= ABSENT_RECORD)
 		*number = cache->count++;
 	hm_kernels->f16_to_f32(copy, cache->vector, cache->codec.dim);
 	hm_codec_encode(&cache->codec, cache->vector, cache->scratch,
@@ -156,17 +172,17 @@ hm_codecache_score(const HmCodeCache *cache, uint32 from, const uint32 *ids, int
 	const HmCodec *codec = &cache->codec;
 	uint32		from_number = find(cache, from);
 	uint32		numbers[HM_MAX_BATCH];
-	bool		complete = from_number != NO_RECORD;
+	bool		complete = from_number < ABSENT_RECORD;
 
 	Assert(n <= HM_MAX_BATCH);
-	for (int i = 0; i < n && from_number != NO_RECORD; i++)
+	for (int i = 0; i < n && from_number < ABSENT_RECORD; i++)
 	{
 		uint32		number = find(cache, ids[i]);
 
-		complete &= number != NO_RECORD;
-		numbers[i] = number == NO_RECORD ? from_number : number;
+		complete &= number < ABSENT_RECORD;
+		numbers[i] = number < ABSENT_RECORD ? number : from_number;
 	}
-	if (from_number != NO_RECORD)
+	if (from_number < ABSENT_RECORD)
 		hm_codec_distances(codec, cache->records,
 						   cache->records + from_number * codec->record_size,
 						   numbers, n, distance);
@@ -174,7 +190,7 @@ hm_codecache_score(const HmCodeCache *cache, uint32 from, const uint32 *ids, int
 		return;
 	for (int i = 0; i < n; i++)
 	{
-		if (from_number == NO_RECORD || find(cache, ids[i]) == NO_RECORD)
+		if (from_number >= ABSENT_RECORD || find(cache, ids[i]) >= ABSENT_RECORD)
 			distance[i] = INFINITY;
 	}
 }

@@ -27,10 +27,14 @@ typedef struct HmCodeCache HmCodeCache;
  */
 extern HmCodeCache *hm_codecache_create(HmMetric metric, uint32 dim, const float *mean, Size bytes);
 
-extern bool hm_codecache_has(const HmCodeCache *cache, uint32 id);
+/* HM_SCORED: it is there; HM_ABSENT: it is known to have no vector; HM_SKIPPED: neither. */
+extern uint8 hm_codecache_known(const HmCodeCache *cache, uint32 id);
 
 /* Adds an element, from its half-precision copy. */
 extern void hm_codecache_add(HmCodeCache *cache, uint32 id, const uint16 *copy);
+
+/* Notes that an element has no vector to be had. */
+extern void hm_codecache_add_absent(HmCodeCache *cache, uint32 id);
 
 /* Forgets an element's number, which will be given to another. */
 extern void hm_codecache_forget(HmCodeCache *cache, uint32 id);

@@ -56,6 +56,7 @@
 #define REPAIR_SHARE		10	/* repair and drop when 1/10 of the rows are dead */
 #define OVERDUE_FACTOR		8	/* a log so many times its bound makes inserters merge */
 #define SMALL_MERGE_FACTOR	4	/* and these fold parts up to so many times the log */
+#define PATCHES_PER_ELEMENT	6	/* lists of older elements that an insertion changes */
 #define PROGRESS_STEP		64	/* steps between calls of the progress function */
 
 void
@@ -151,22 +152,25 @@ hm_merge_is_overdue(const HmDirectory *directory)
 	return log_entries(&directory->meta) >= OVERDUE_FACTOR * (uint64) hm_merge_log_entries;
 }
 
-/* Pages that a part takes, but for copies of vectors, which no fold changes. */
+/* Bytes that a part takes, but for copies of vectors and page headers. */
 static uint64
-part_weight(const HmPartDesc *part)
+part_weight(const HmMeta *meta, const HmPartDesc *part)
 {
-	return part->array_page[HM_ARRAYS] -
-		(part->array_page[HM_ARRAY_VECTORS + 1] - part->array_page[HM_ARRAY_VECTORS]);
+	uint64		bytes = 0;
+
+	for (int array = 0; array < HM_ARRAY_VECTORS; array++)
+		bytes += hm_array_entry_count(meta, part, array) * hm_array_entry_size(meta, array);
+	return bytes;
 }
 
-/* Pages that the log will take as a part: the elements, and some six lists of others for each. */
+/* Bytes that the log will take as a part: elements, and lists of others for each. */
 static uint64
 log_weight(const HmMeta *meta, uint64 entries)
 {
-	uint64		element = 8 * meta->m + 12;
-	uint64		patches = 6 * (sizeof(HmPatchKey) + 3 * meta->m);
+	uint64		element = 2 * meta->m * sizeof(uint32) + sizeof(HmRef);
+	uint64		patches = PATCHES_PER_ELEMENT * (sizeof(HmPatchKey) + meta->m * sizeof(uint32));
 
-	return entries * (element + patches) / HM_PAGE_DATA + 1;
+	return entries * (element + patches);
 }
 
 /* The oldest part that is replaced; part_count: none. */
@@ -185,8 +189,8 @@ choose_first_part(const HmMergeState *merge)
 
 	while (first > 0)
 	{
-		uint64		next = part_weight(&meta->parts[first - 1]);
-		bool		fold = first - 1 == 0 ? weight >= next : 2 * weight > next;
+		uint64		next = part_weight(meta, &meta->parts[first - 1]);
+		bool		fold = first - 1 == 0 ? weight >= next : 2 * weight >= next;
 
 		if (merge->mode == HM_MERGE_SMALL && next > small)
 			fold = false;

@@ -10,8 +10,7 @@
  * Identical vectors become one element.  Among the log's entries, two are
  * taken to be identical if a 64-bit hash of their bytes and their
  * half-precision copies agree.  The vector of a stored element is read from
- * one of its rows, as the merge's snapshot sees it, and compared in the same
- * way; an element none of whose rows is visible gets no more rows.  Should two
+ * one of its rows and compared in the same way.  Should two
  * different vectors ever agree in all that, their rows would share an element
  * that ranks both to half precision: no answer becomes wrong, because scans
  * compute the distance of every row from the row itself.
@@ -123,6 +122,14 @@ score(const HmBuildScorer *scorer, uint32_t from, const uint32_t *ids, int n, fl
 	hm_codecache_score(grow->merge->codes, from, ids, n, distance);
 }
 
+static uint8_t
+known(const HmBuildScorer *scorer, uint32_t id)
+{
+	const GrowState *grow = scorer->state;
+
+	return hm_codecache_known(grow->merge->codes, id);
+}
+
 /* Answers HM_GROW_LOAD. */
 static void
 load_vectors(GrowState *grow)
@@ -132,33 +139,27 @@ load_vectors(GrowState *grow)
 	uint32		dim = merge->directory.meta.dim;
 	uint32		ids[HM_MAX_BATCH];
 	uint8		flags[HM_MAX_BATCH];
-	int			place[HM_MAX_BATCH];
 	int			n = 0;
 
 	for (int i = 0; i < grower->load_n; i++)
 	{
 		uint32		id = grower->load_ids[i];
 
-		grower->load_flags[i] = HM_SCORED;
-		if (hm_codecache_has(merge->codes, id))
-			continue;
 		if (id >= merge->stored)
-		{
 			hm_codecache_add(merge->codes, id,
 							 entry_copy(merge, merge->entry_of[id - merge->stored]));
-			continue;
-		}
-		ids[n] = id;
-		place[n++] = i;
+		else
+			ids[n++] = id;
 	}
 	if (n == 0)
 		return;
 	merge->source->copies(merge->source, ids, n, grow->batch, flags);
 	for (int i = 0; i < n; i++)
 	{
-		grower->load_flags[place[i]] = flags[i];
 		if (flags[i] == HM_SCORED)
 			hm_codecache_add(merge->codes, ids[i], grow->batch + (Size) i * dim);
+		else
+			hm_codecache_add_absent(merge->codes, ids[i]);
 	}
 }
 
@@ -204,38 +205,52 @@ run(GrowState *grow)
 	}
 }
 
-/* True when a visible row of a stored element has the entry's very vector. */
+/* True when a fetched value is the entry's very vector. */
 static bool
-element_has_vector(GrowState *grow, uint32 id, uint32 number)
+is_vector_of(GrowState *grow, Datum value, uint32 number)
 {
 	HmMergeState *merge = grow->merge;
 	const HmMergeEntry *entry = &merge->entries[number];
 	const HmMeta *meta = &merge->directory.meta;
+	MemoryContext old = MemoryContextSwitchTo(merge->rows.context);
+	void	   *copied;
+	HmVector	vector = merge->opclass->type->view(value, &copied);
+
+	MemoryContextSwitchTo(old);
+	return (uint32) vector.dim == meta->dim &&
+		hm_vector_hash(&vector, merge->directory.incarnation) == entry->hash &&
+		hm_element_make(meta->metric, meta->scale, &vector, grow->floats,
+						grow->copy).kind == HM_LOG_VECTOR &&
+		memcmp(grow->copy, entry_copy(merge, number), meta->dim * sizeof(uint16)) == 0;
+}
+
+/*
+ * True when a row of a stored element has the entry's very vector: one that is
+ * visible or, if there is none, any.  An update that leaves the vector alone
+ * makes the version that the element refers to invisible.
+ */
+static bool
+element_has_vector(GrowState *grow, uint32 id, uint32 number)
+{
+	HmMergeState *merge = grow->merge;
 	HmTidIterator iterator;
 	ItemPointerData tid;
+	Datum		value;
+	bool		isnull;
 
-	if (hm_reader_ref(&merge->reader, id).fingerprint != entry->fingerprint)
+	if (hm_reader_ref(&merge->reader, id).fingerprint != merge->entries[number].fingerprint)
 		return false;
 	hm_reader_tids(id, &iterator);
 	while (hm_reader_next_tid(&merge->reader, &iterator, &tid))
 	{
-		MemoryContext old;
-		HmVector	vector;
-		void	   *copied;
-		Datum		value;
-		bool		isnull;
-
-		if (!hm_row_fetch(&merge->rows, &tid, &value, &isnull) || isnull)
-			continue;
-		old = MemoryContextSwitchTo(merge->rows.context);
-		vector = merge->opclass->type->view(value, &copied);
-		MemoryContextSwitchTo(old);
-		if ((uint32) vector.dim != meta->dim ||
-			hm_vector_hash(&vector, merge->directory.incarnation) != entry->hash)
-			return false;
-		return hm_element_make(meta->metric, meta->scale, &vector, grow->floats,
-							   grow->copy).kind == HM_LOG_VECTOR &&
-			memcmp(grow->copy, entry_copy(merge, number), meta->dim * sizeof(uint16)) == 0;
+		if (hm_row_fetch(&merge->rows, &tid, &value, &isnull) && !isnull)
+			return is_vector_of(grow, value, number);
+	}
+	hm_reader_tids(id, &iterator);
+	while (hm_reader_next_tid(&merge->reader, &iterator, &tid))
+	{
+		if (hm_row_fetch_any(&merge->rows, &tid, &value))
+			return is_vector_of(grow, value, number);
 	}
 	return false;
 }
@@ -404,6 +419,7 @@ hm_merge_grow(HmMergeState *merge)
 	grow->floats = palloc(meta->dim * sizeof(float));
 	grow->copy = palloc(meta->dim * sizeof(uint16));
 	grow->scorer.score = score;
+	grow->scorer.known = known;
 	grow->scorer.state = grow;
 	merge->entry_of = palloc((merge->entry_count + 1) * sizeof(uint32));
 	merge->codes = hm_codecache_create(meta->metric, meta->dim, compute_mean(merge),

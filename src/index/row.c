@@ -109,6 +109,28 @@ hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid, Datum *value, bo
 	return true;
 }
 
+/*
+ * A value out of line is refused, because of a dead row it may be gone; so are
+ * expressions, because they might look at other such values.
+ */
+bool
+hm_row_fetch_any(HmRowFetcher *fetcher, const ItemPointerData *tid, Datum *value)
+{
+	Snapshot	snapshot = fetcher->snapshot;
+	bool		found;
+	bool		isnull;
+
+	if (fetcher->attribute == 0)
+		return false;
+	fetcher->snapshot = SnapshotAny;
+	found = hm_row_fetch(fetcher, tid, value, &isnull);
+	fetcher->snapshot = snapshot;
+	if (!found || isnull)
+		return false;
+	return TupleDescAttr(RelationGetDescr(fetcher->heap), fetcher->attribute - 1)->attlen != -1 ||
+		!VARATT_IS_EXTERNAL(DatumGetPointer(*value));
+}
+
 HmRowKey
 hm_row_key(HmRowFetcher *fetcher, Datum value, bool isnull)
 {

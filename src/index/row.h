@@ -64,6 +64,12 @@ extern void hm_row_check(HmRowFetcher *fetcher, const ItemPointerData *tid);
 extern bool hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid,
 						 Datum *value, bool *isnull);
 
+/*
+ * Fetches some version of the row, whoever sees it, to look at its vector.
+ * False: there is none, or its vector cannot be looked at safely.
+ */
+extern bool hm_row_fetch_any(HmRowFetcher *fetcher, const ItemPointerData *tid, Datum *value);
+
 /* The operator's own result for a value: what the executor would compute. */
 extern HmRowKey hm_row_key(HmRowFetcher *fetcher, Datum value, bool isnull);
 

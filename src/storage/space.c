@@ -23,6 +23,7 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "storage/space.h"
 #include "storage/testpoint.h"
@@ -336,8 +337,20 @@ hm_space_stamp(Relation index)
 static bool
 is_removable(Relation heap, const HmSpace *space)
 {
-	return space->state == HM_SPACE_RETIRED && space->safexid != 0 &&
-		GlobalVisCheckRemovableFullXid(heap, FullTransactionIdFromU64(space->safexid));
+	FullTransactionId safexid = FullTransactionIdFromU64(space->safexid);
+
+	if (space->state != HM_SPACE_RETIRED || space->safexid == 0)
+		return false;
+
+	/*
+	 * A temporary index is read by this process alone.  What is removable from
+	 * its table follows from transactions and not from snapshots, but this
+	 * process may have a cursor open.
+	 */
+	if (RelationUsesLocalBuffers(heap))
+		return !TransactionIdIsValid(MyProc->xmin) ||
+			TransactionIdPrecedes(XidFromFullTransactionId(safexid), MyProc->xmin);
+	return GlobalVisCheckRemovableFullXid(heap, safexid);
 }
 
 void
