@@ -52,12 +52,32 @@
 #include "storage/testpoint.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #define REPAIR_SHARE		10	/* repair and drop when 1/10 of the rows are dead */
 #define OVERDUE_FACTOR		8	/* a log so many times its bound makes inserters merge */
 #define SMALL_MERGE_FACTOR	4	/* and these fold parts up to so many times the log */
 #define PATCHES_PER_ELEMENT	6	/* lists of older elements that an insertion changes */
+#define SNAPSHOT_LIFE		30000	/* milliseconds after which a merge takes a new one */
 #define PROGRESS_STEP		64	/* steps between calls of the progress function */
+
+/*
+ * A long merge must not keep VACUUM from removing rows that died meanwhile:
+ * exchanges the snapshot under which it looks at rows, which was pushed for it.
+ */
+static void
+renew_snapshot(HmMergeState *merge)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (merge->mode == HM_MERGE_SMALL || merge->rows.fetch == NULL ||
+		!TimestampDifferenceExceeds(merge->snapshot_taken, now, SNAPSHOT_LIFE))
+		return;
+	PopActiveSnapshot();
+	PushActiveSnapshot(GetLatestSnapshot());
+	merge->rows.snapshot = GetActiveSnapshot();
+	merge->snapshot_taken = now;
+}
 
 void
 hm_merge_progress(HmMergeState *merge, uint64 done)
@@ -69,6 +89,7 @@ hm_merge_progress(HmMergeState *merge, uint64 done)
 	if (!call)
 		return;
 	CHECK_FOR_INTERRUPTS();
+	renew_snapshot(merge);
 	if (merge->progress != NULL)
 		merge->progress(report, merge->progress_state);
 }
@@ -335,6 +356,9 @@ hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeRepo
 	HmMergeState *merge;
 	HmMergeResult result;
 
+	/* what a merge reads is none of this session's last scan */
+	HmScanStats last_scan = hm_last_scan;
+
 	memset(report, 0, sizeof(HmMergeReport));
 	if (!hm_merge_lock(index, wait))
 		return HM_MERGE_BUSY;
@@ -349,6 +373,7 @@ hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeRepo
 	merge->report = report;
 	merge->progress = progress;
 	merge->progress_state = state;
+	merge->snapshot_taken = GetCurrentTimestamp();
 	cleanup = palloc0(sizeof(MemoryContextCallback));
 	cleanup->func = close_sources;
 	cleanup->arg = merge;
@@ -364,6 +389,7 @@ hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeRepo
 	if (result == HM_MERGE_DONE && mode != HM_MERGE_SMALL)
 		hm_space_truncate(index);
 	hm_merge_unlock(index);
+	hm_last_scan = last_scan;
 	report->phase = HM_MERGE_IDLE;
 	return result;
 }

@@ -57,8 +57,9 @@ typedef struct HmMergeReport
 
 /*
  * Merges.  The caller holds RowExclusiveLock or more on the index and
- * AccessShareLock or more on the table, and has an active MVCC snapshot, under
- * which it may look at rows.  May take long; calls `progress` (may be NULL)
+ * AccessShareLock or more on the table, and has pushed an active MVCC snapshot,
+ * under which rows may be looked at, and which is exchanged for a newer one now
+ * and then unless mode is HM_MERGE_SMALL.  May take long; calls `progress` (may be NULL)
  * every few milliseconds, from where an error may be raised to stop it: that
  * is safe at any time, and what has been done is lost but for some blocks that
  * the next merge frees.

@@ -27,6 +27,7 @@
 #include "index/source.h"
 #include "storage/log.h"
 #include "types/typeinfo.h"
+#include "utils/timestamp.h"
 
 #define HM_FROM_LOG		(-1)
 
@@ -106,6 +107,7 @@ typedef struct HmMergeState
 	HmMergeReport *report;
 	void		(*progress) (const HmMergeReport *report, void *state);
 	void	   *progress_state;
+	TimestampTz snapshot_taken;
 } HmMergeState;
 
 /* merge.c */

@@ -24,7 +24,9 @@
  *		0		24		PostgreSQL page header.  pd_lower = pd_upper =
  *						pd_special = 24: the whole page is special space, so
  *						that no byte of it counts as a hole and is dropped
- *						from a full-page image
+ *						from a full-page image.  Pages of kind LOG have
+ *						pd_lower at the end of their last slot, and pd_upper
+ *						and pd_special at 8192: the rest of them is zero
  *		24		4		magic, HM_MAGIC
  *		28		2		format version
  *		30		2		kind, HmPageKind

@@ -151,6 +151,20 @@ write_more_pages(Relation index, const HmDirectory *directory, const uint16 *cop
 	}
 }
 
+/*
+ * Says what of the page is used, so that images of it in the write-ahead log
+ * leave out the rest, which is zero: see format.h.
+ */
+static void
+set_used(Page page)
+{
+	PageHeader	header = (PageHeader) page;
+
+	header->pd_lower = HM_DATA_OFFSET + sizeof(HmLogPageHeader) +
+		LogHeader(page)->count * LogHeader(page)->slot_size;
+	header->pd_upper = header->pd_special = BLCKSZ;
+}
+
 /* Fills the next slot of a page that has room. */
 static void
 put_entry(Page page, const HmLogEntry *entry, uint32 dim, const uint16 *copy,
@@ -167,6 +181,7 @@ put_entry(Page page, const HmLogEntry *entry, uint32 dim, const uint16 *copy,
 	else if (copy != NULL)
 		memcpy(slot + sizeof(HmLogEntry), copy, dim * sizeof(uint16));
 	LogHeader(page)->count++;
+	set_used(page);
 	hm_page_seal(page);
 }
 
@@ -209,6 +224,7 @@ append_page(Relation index, const HmDirectory *directory, Buffer tail,
 	hm_page_init(page, &name);
 	LogHeader(page)->next = InvalidBlockNumber;
 	LogHeader(page)->slot_size = slot_size_for(directory->meta.dim);
+	set_used(page);
 	if (entry != NULL)
 		put_entry(page, entry, directory->meta.dim, copy, more);
 	hm_page_seal(page);
