@@ -254,6 +254,44 @@ read_patches(HmMergeState *merge, int number)
 	pfree(keys);
 }
 
+/*
+ * Tells the overlay, through the store under it, which element that stays where
+ * it is stored has the highest level: should the entry point die, searches
+ * begin there.  A live one of that level if there is any.
+ */
+static void
+find_highest_below(HmMergeState *merge)
+{
+	HmStore    *under = &merge->reader.store;
+	bool		live = false;
+
+	under->entry_point = HM_NO_ID;
+	under->top_level = 0;
+	for (int number = 0; number < merge->first_part; number++)
+	{
+		const HmPartDesc *desc = merge->reader.parts[number].desc;
+		int			level = HM_MAX_LEVELS - 1;
+
+		while (level > 0 && desc->level_count[level] == 0)
+			level--;
+		for (uint32 i = 0; i < desc->level_count[level]; i++)
+		{
+			uint32		id = desc->first_element + i;
+			bool		id_live = !hm_merge_is_dead(merge, id);
+
+			if (under->entry_point == HM_NO_ID || level > under->top_level ||
+				(level == under->top_level && id_live && !live))
+			{
+				under->entry_point = id;
+				under->top_level = level;
+				live = id_live;
+			}
+			if (live || level < under->top_level)
+				break;
+		}
+	}
+}
+
 void
 hm_merge_read_parts(HmMergeState *merge)
 {
@@ -306,5 +344,6 @@ hm_merge_read_parts(HmMergeState *merge)
 	hm_overlay_set_dead(merge->overlay, merge->dead, (uint32) total);
 	merge->overlay->store.entry_point = merge->reader.store.entry_point;
 	merge->overlay->store.top_level = merge->reader.store.top_level;
+	find_highest_below(merge);
 	hm_overlay_move_entry(merge->overlay);
 }

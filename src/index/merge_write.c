@@ -308,9 +308,9 @@ switch_directory(HmMergeState *merge, HmMeta *meta, const HmPartDesc *part)
 	{
 		meta->entry_point = hm_overlay_entry(merge->overlay, merge->new_of_old);
 
-		/* only dead ones are left: any will do */
+		/* only dead ones are left: one of the highest level all the same */
 		if (meta->entry_point >= hm_element_count(meta))
-			meta->entry_point = 0;
+			meta->entry_point = merge->first > 0 ? merge->reader.store.entry_point : 0;
 	}
 
 	for (uint32 i = 0; i < merge->seal.count; i++)

@@ -220,6 +220,7 @@ hm_part_writer_begin_reserved(Relation index, const HmDirectory *directory, HmPa
 	BlockNumber end = 0;
 
 	lay_out(index, &directory->meta, part);
+	hm_space_prepare(index, part, 0);
 
 	state = GenericXLogStart(index);
 	meta = hm_meta_update(index, state, &buffer);

@@ -32,6 +32,9 @@
 #define MERGE_LOCK		0x8001
 #define PUBLISH_LOCK	0x8002
 
+/* Blocks added to the file under one lock. */
+#define EXTEND_AT_ONCE		32
+
 /* Less free space at the end is not worth a lock. */
 #define MIN_TRUNCATE_BLOCKS	(8 * HM_RUN_ALIGNMENT)
 
@@ -296,22 +299,45 @@ hm_space_count(const HmMeta *meta, HmSpaceState state)
 	return blocks;
 }
 
+/*
+ * A few blocks at a time: others add pages to the log, and hold locks that
+ * readers want while they wait for ours.
+ */
 void
 hm_space_extend(Relation index, BlockNumber end)
 {
 	bool		need_lock = !RELATION_IS_LOCAL(index);
+	BufferAccessStrategy strategy;
 
 	if (RelationGetNumberOfBlocks(index) >= end)
 		return;
-	if (need_lock)
-		LockRelationForExtension(index, ExclusiveLock);
+	strategy = GetAccessStrategy(BAS_BULKWRITE);
 	while (RelationGetNumberOfBlocks(index) < end)
 	{
 		CHECK_FOR_INTERRUPTS();
-		UnlockReleaseBuffer(hm_buffer_extend(index));
+		if (need_lock)
+			LockRelationForExtension(index, ExclusiveLock);
+		for (int i = 0; i < EXTEND_AT_ONCE && RelationGetNumberOfBlocks(index) < end; i++)
+			ReleaseBuffer(ReadBufferExtended(index, MAIN_FORKNUM, P_NEW, RBM_NORMAL, strategy));
+		if (need_lock)
+			UnlockRelationForExtension(index, ExclusiveLock);
 	}
-	if (need_lock)
-		UnlockRelationForExtension(index, ExclusiveLock);
+	FreeAccessStrategy(strategy);
+}
+
+void
+hm_space_prepare(Relation index, const HmPartDesc *part, uint32 tombstone_pages)
+{
+	HmDirectory *directory = palloc(sizeof(HmDirectory));
+	HmPartDesc	trial = *part;
+
+	hm_directory_read(index, directory);
+	if (tombstone_pages > 0)
+		(void) hm_space_take(index, &directory->meta, tombstone_pages, HM_SPACE_PENDING);
+	else
+		hm_space_take_runs(index, &directory->meta, &trial, HM_SPACE_PENDING);
+	hm_space_extend(index, directory->meta.file_blocks);
+	pfree(directory);
 }
 
 void

@@ -58,6 +58,14 @@ extern uint64 hm_space_count(const HmMeta *meta, HmSpaceState state);
 /* Makes the file at least `end` blocks long, with zeros.  Errors: as of any extension. */
 extern void hm_space_extend(Relation index, BlockNumber end);
 
+/*
+ * Makes the file as long as it will be when so many pages of tombstones or, if
+ * that is 0, the part's pages are taken.  To be called before, without locks:
+ * who then takes space behind them, with the metapage locked, finds the file
+ * long enough.
+ */
+extern void hm_space_prepare(Relation index, const HmPartDesc *part, uint32 tombstone_pages);
+
 /* Stamps what is RETIRED and not stamped yet; after the publication. */
 extern void hm_space_stamp(Relation index);
 

@@ -189,11 +189,15 @@ BlockNumber
 hm_tombstones_create(Relation index, const HmDirectory *directory, const HmPartDesc *part)
 {
 	uint32		pages = HM_TOMBSTONE_PAGES(part);
-	GenericXLogState *state = GenericXLogStart(index);
+	GenericXLogState *state;
 	Buffer		meta_buffer;
-	HmMeta	   *meta = hm_meta_update(index, state, &meta_buffer);
-	BlockNumber first = hm_space_take(index, meta, pages, HM_SPACE_PENDING);
+	HmMeta	   *meta;
+	BlockNumber first;
 
+	hm_space_prepare(index, part, pages);
+	state = GenericXLogStart(index);
+	meta = hm_meta_update(index, state, &meta_buffer);
+	first = hm_space_take(index, meta, pages, HM_SPACE_PENDING);
 	hm_meta_finish(meta);
 	GenericXLogFinish(state);
 	UnlockReleaseBuffer(meta_buffer);
