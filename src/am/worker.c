@@ -76,10 +76,10 @@
  */
 #define MIN_PAUSE		1000
 #define MAX_PAUSE		60000
-#define STAGGER			500
+#define STAGGER			200
 
 /* Of so many processes that find a merge due, one asks at once. */
-#define HASTY_ONE_IN	8
+#define HASTY_ONE_IN	4
 
 /* Milliseconds between two looks at who waits for a worker. */
 #define WATCH_INTERVAL	1000

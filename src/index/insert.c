@@ -5,7 +5,9 @@
  *
  * Nothing of the graph is read or changed.  The only lock held for longer than
  * a page copy is that of the log's last page, while one entry is added; see
- * storage/log.h.  A rolled back insertion leaves its entry, which points to a
+ * storage/log.h.  When the log has become long, a merge is asked for; when it
+ * is overdue, or the table temporary, the inserter merges it (index/merge.c),
+ * after all locks on pages were let go.  A rolled back insertion leaves its entry, which points to a
  * dead row like any other index entry does, until VACUUM blanks it.
  *
  * The first vector that an empty index meets fixes its dimension.

@@ -12,9 +12,10 @@
  *		choose		which parts are replaced: the newest ones, as many as the
  *					policy says
  *		read		the log, and lists and TIDs of the parts that are replaced
- *		grow		the log's vectors are inserted; where many elements died
- *					their neighbours choose anew; in a merge of everything what
- *					cannot be reached is linked
+ *		grow		the log's vectors are inserted; where elements of the
+ *					replaced parts died, those who had links to them choose
+ *					anew; in a merge of everything what cannot be reached is
+ *					linked
  *		write		one new part
  *		publish		one record switches the directory
  *
@@ -363,6 +364,17 @@ hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeRepo
 	if (!hm_merge_lock(index, wait))
 		return HM_MERGE_BUSY;
 
+	/* An inserter had better not wait for a VACUUM that is under way. */
+	if (mode == HM_MERGE_SMALL)
+	{
+		if (!hm_publish_lock(index, false))
+		{
+			hm_merge_unlock(index);
+			return HM_MERGE_BUSY;
+		}
+		hm_publish_unlock(index);
+	}
+
 	context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap merge", ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(context);
 	merge = palloc0(sizeof(HmMergeState));
@@ -386,7 +398,7 @@ hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeRepo
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 
-	if (result == HM_MERGE_DONE && mode != HM_MERGE_SMALL)
+	if (mode != HM_MERGE_SMALL)
 		hm_space_truncate(index);
 	hm_merge_unlock(index);
 	hm_last_scan = last_scan;

@@ -24,7 +24,7 @@ typedef enum HmMergeResult
 {
 	HM_MERGE_DONE,				/* published */
 	HM_MERGE_NOTHING,			/* there was nothing to merge */
-	HM_MERGE_BUSY				/* somebody else merges, or VACUUM kept us from publishing */
+	HM_MERGE_BUSY				/* somebody else merges, or VACUUM is at work */
 } HmMergeResult;
 
 /* Phases, for progress. */
@@ -64,7 +64,8 @@ typedef struct HmMergeReport
  * is safe at any time, and what has been done is lost but for some blocks that
  * the next merge frees.
  *
- * wait: whether to wait for another merge, and for a VACUUM of the index, to end.
+ * wait: whether to wait for another merge to end.  For a VACUUM of the index a
+ * merge waits before it publishes, but HM_MERGE_SMALL does not begin during one.
  */
 extern HmMergeResult hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait,
 							  HmMergeReport *report,

@@ -9,9 +9,8 @@
  *
  * Identical vectors become one element.  Among the log's entries, two are
  * taken to be identical if a 64-bit hash of their bytes and their
- * half-precision copies agree.  The vector of a stored element is read from
- * one of its rows and compared in the same way.  Should two
- * different vectors ever agree in all that, their rows would share an element
+ * half-precision copies agree; how a stored element is compared is told below.
+ * Should two different vectors ever pass for one, their rows share an element
  * that ranks both to half precision: no answer becomes wrong, because scans
  * compute the distance of every row from the row itself.
  *
@@ -225,9 +224,17 @@ is_vector_of(GrowState *grow, Datum value, uint32 number)
 }
 
 /*
- * True when a row of a stored element has the entry's very vector: one that is
+ * True when a stored element has the entry's very vector.  Where the index
+ * keeps copies, its copy and fingerprint say so: they are all that searches
+ * will see of the vector.  Otherwise a row of the element does: one that is
  * visible or, if there is none, any.  An update that leaves the vector alone
- * makes the version that the element refers to invisible.
+ * makes the version that the element refers to invisible, and may prune it;
+ * then nobody knows, and the new version becomes an element of its own.
+ *
+ * A TID may be freed and given to another row while the merge goes on, and its
+ * tombstones were read at the beginning.  At worst an element gets a row whose
+ * vector is near its own: its place in the graph is a little off, and its
+ * distance is computed from the row.
  */
 static bool
 element_has_vector(GrowState *grow, uint32 id, uint32 number)
@@ -240,6 +247,15 @@ element_has_vector(GrowState *grow, uint32 id, uint32 number)
 
 	if (hm_reader_ref(&merge->reader, id).fingerprint != merge->entries[number].fingerprint)
 		return false;
+	if (merge->directory.meta.vectors == HM_VECTORS_FP16)
+	{
+		uint8		flag;
+
+		merge->source->copies(merge->source, &id, 1, grow->copy, &flag);
+		return flag == HM_SCORED &&
+			memcmp(grow->copy, entry_copy(merge, number),
+				   merge->directory.meta.dim * sizeof(uint16)) == 0;
+	}
 	hm_reader_tids(id, &iterator);
 	while (hm_reader_next_tid(&merge->reader, &iterator, &tid))
 	{
@@ -357,7 +373,7 @@ repair_list(GrowState *grow, uint32 id, int level)
 	(void) run(grow);
 }
 
-/* Where many have died, their neighbours choose anew. */
+/* Lists in memory that have lost members choose anew. */
 static void
 repair(GrowState *grow)
 {

@@ -73,6 +73,8 @@ number_elements(HmMergeState *merge, HmPartDesc *part)
 	refs = MemoryContextAllocHuge(CurrentMemoryContext, (own + 1) * sizeof(HmMergeTid));
 	for (uint32 i = 0; i < part->element_count; i++)
 		refs[i] = merge->refs.tids[merge->old_of_new[i] - merge->first];
+	if (merge->refs.tids != NULL)
+		pfree(merge->refs.tids);
 	merge->refs.tids = refs;
 	merge->refs.count = part->element_count;
 
@@ -114,8 +116,6 @@ place_patches(HmMergeState *merge, const HmChange *changes, HmPartDesc *part)
 		int			n = hm_overlay_read(merge->overlay, changes[i].id, (int) changes[i].level,
 										merge->new_of_old, slots);
 
-		/* an empty list takes a slot, so that every key leads somewhere */
-		n = Max(n, 1);
 		next = hm_patch_offset(next, n) + n;
 	}
 	part->patch_slots = next;
@@ -133,7 +133,7 @@ write_patches(HmMergeState *merge, HmPartWriter *writer, const HmChange *changes
 		int			n = hm_overlay_read(merge->overlay, key.element, key.level,
 										merge->new_of_old, slots);
 
-		key.count = (uint16) Max(n, 1);
+		key.count = (uint16) n;
 		key.offset = hm_patch_offset(next, key.count);
 		next = key.offset + key.count;
 		hm_part_write(writer, HM_ARRAY_PATCH_KEYS, &key);
@@ -143,8 +143,19 @@ write_patches(HmMergeState *merge, HmPartWriter *writer, const HmChange *changes
 		int			n = hm_overlay_read(merge->overlay, changes[i].id, (int) changes[i].level,
 										merge->new_of_old, slots);
 
-		hm_part_write_list(writer, slots, (uint32) Max(n, 1));
+		hm_part_write_list(writer, slots, (uint32) n);
 	}
+}
+
+static void
+note_pages(HmMergeState *merge, const HmPartWriter *writer)
+{
+	uint32		done;
+	uint32		total;
+
+	hm_part_writer_progress(writer, &done, &total);
+	if (done != merge->report->done)
+		hm_merge_progress(merge, done);
 }
 
 static void
@@ -161,7 +172,7 @@ write_links(HmMergeState *merge, HmPartWriter *writer, const HmPartDesc *part)
 			(void) hm_overlay_read(merge->overlay, merge->old_of_new[i], level,
 								   merge->new_of_old, slots);
 			hm_part_write(writer, array, slots);
-			hm_merge_progress(merge, merge->report->done);
+			note_pages(merge, writer);
 		}
 	}
 }
@@ -187,7 +198,7 @@ write_copies(HmMergeState *merge, HmPartWriter *writer, const HmPartDesc *part)
 			merge->source->copies(merge->source, &id, 1, copy, &flag);
 			hm_part_write(writer, HM_ARRAY_VECTORS, copy);
 		}
-		hm_merge_progress(merge, merge->report->done);
+		note_pages(merge, writer);
 	}
 	pfree(copy);
 }

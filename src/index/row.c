@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * row.c
- *	  Rows as the scan's snapshot sees them, and their exact keys.
+ *	  Rows as a snapshot sees them, and their exact keys.
  *
  * Everything that a scan returns passes through here: the row is found through
  * the table access method, under the scan's snapshot, and its key is what the

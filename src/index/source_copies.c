@@ -3,8 +3,8 @@
  * source_copies.c
  *	  Distances from the half-precision copies that the index keeps.
  *
- * Elements whose rows are all dead keep their copies until the index is built
- * anew: they are ranked and walked through, and never returned.
+ * Elements whose rows are all dead keep their copies until a merge replaces
+ * their part: they are ranked and walked through, and never returned.
  *
  *-------------------------------------------------------------------------
  */

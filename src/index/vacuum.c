@@ -3,8 +3,8 @@
  * vacuum.c
  *	  ambulkdelete and amvacuumcleanup: dead rows get a tombstone each.
  *
- * The graph is not touched.  The refs, postings and tail of the part are read
- * in sequence, 8 to 12 bytes a row, and the bits of those whose rows are dead
+ * The graph is not touched.  The refs, postings and tail of every part are
+ * read in sequence, 8 to 12 bytes a row, and the bits of those whose rows are dead
  * are set and published (see storage/tombstone.h); entries of the log are
  * blanked in place.  Both are logged before ambulkdelete returns, and only
  * after that may VACUUM make the TIDs free for new rows.

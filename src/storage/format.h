@@ -9,7 +9,8 @@
  *		part pages		the graph, immutable once published
  *		log pages		rows inserted since, a chain
  *		tombstone pages	one bit per TID of a part, made by the first VACUUM
- *						that finds a dead row
+ *						that finds a dead row of it, or by the merge that
+ *						writes the part when rows died meanwhile
  *
  * Space is handed out in runs of blocks that begin and end at multiples of
  * HM_RUN_ALIGNMENT; blocks 0 to 7 are the metapage's.  Every block below
@@ -259,8 +260,8 @@ typedef enum HmVectorsMode
  * What a run of blocks that belongs to no part is used for.
  *
  *		FREE		nothing: it may be handed out
- *		PENDING		a merge is writing there, or died while it was; to be freed
- *					by the next one
+ *		PENDING		a merge, or VACUUM with new tombstones, is writing there, or
+ *					died while it was; to be freed by the next merge
  *		LOG			pages of the log, or reserved for it
  *		RETIRED		held what nobody who reads the directory now can reach, but
  *					who has read an older one may: see storage/space.h
@@ -391,8 +392,8 @@ StaticAssertDecl(sizeof(HmLogPageHeader) == 8, "log page header size");
 
 /*
  * A log entry: a row's TID and, for HM_LOG_VECTOR, a half-precision copy of
- * its vector (as in VECTORS), and what a merge must know of the vector itself.  A copy that does not fit into the page ends on
- * up to HM_LOG_MAX_MORE pages of kind LOG_MORE, each filled from its data
+ * its vector (as in VECTORS), and what a merge must know of the vector itself.
+ * A copy that does not fit into the page ends on up to HM_LOG_MAX_MORE pages of kind LOG_MORE, each filled from its data
  * offset 0; such an entry has its page to itself.
  *
  *		OFFSET	SIZE	DESCRIPTION

@@ -50,7 +50,7 @@ validate_part(Relation index, const HmMeta *meta, const HmPartDesc *part,
 		hm_corrupt(index, HM_META_BLOCK, "Part %u begins with element %u instead of %u.",
 				   part->part, part->first_element, first_element);
 
-	if (part->patch_slots < part->patch_count || (part->patch_count > 0 && first_element == 0))
+	if (part->patch_count > 0 ? first_element == 0 : part->patch_slots > 0)
 		hm_corrupt(index, HM_META_BLOCK, "Part %u has %u patches of " UINT64_FORMAT " slots.",
 				   part->part, part->patch_count, part->patch_slots);
 

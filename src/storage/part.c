@@ -14,7 +14,8 @@
  * A merge writes to reserved blocks, which may have been in use before, so
  * stale or dirty buffers of them may exist: it goes through shared buffers,
  * and the checkpointer syncs.  Readers find the pages in the file only once
- * they have been written out, for which hm_part_flush sees.
+ * they have been written out, which the merge sees to when it has published
+ * them (index/merge.c).
  *
  * If the server dies in between, the blocks are garbage that nothing refers to
  * but the directory's account of reserved space.

@@ -14,15 +14,16 @@
 
 /*
  * Writing.  The caller fills the counts of *part (part, first_element,
- * element_count, posting_count, tail_count, level_count, max_norm) and calls
+ * element_count, posting_count, tail_count, patch_count, patch_slots,
+ * level_count, max_norm) and calls
  *
  *		hm_part_writer_begin
  *		hm_part_write ...		every entry of every array, arrays in the order
  *								of HmArray, entries in theirs
  *		hm_part_writer_end
  *
- * Pages go to the end of the file past everything that the buffer manager
- * knows, are WAL-logged in full where the relation needs WAL, and are synced
+ * In a build, pages go to the end of the file past everything that the buffer
+ * manager knows, are WAL-logged in full where the relation needs WAL, and are synced
  * before hm_part_writer_end returns, since no checkpoint knows of them.  The
  * part is reachable only when the caller then puts *part into the directory.
  * An error in between leaves blocks that nothing refers to.
@@ -35,7 +36,7 @@ extern HmPartWriter *hm_part_writer_begin(Relation index, uint64 incarnation,
 /*
  * The same for an index that others use: the part gets its id and blocks from
  * the directory, where they are PENDING until it is published, and is written
- * through shared buffers.
+ * through shared buffers; syncing is the checkpointer's business.
  */
 extern HmPartWriter *hm_part_writer_begin_reserved(Relation index, const HmDirectory *directory,
 												   HmPartDesc *part);
@@ -53,7 +54,7 @@ extern void hm_part_writer_end(HmPartWriter *writer);
 
 /*
  * Creates a new index's file: an empty metapage at block 0, to be replaced
- * with hm_meta_publish when the part is there.
+ * with hm_storage_publish when the part is there.
  */
 extern void hm_storage_create(Relation index, ForkNumber fork, uint64 incarnation, const HmMeta *meta);
 

@@ -475,8 +475,8 @@ hm_space_truncate(Relation index)
 
 	state = GenericXLogStart(index);
 	meta = hm_meta_update(index, state, &buffer);
-	last = &meta->spaces[meta->space_count - 1];
-	if (meta->space_count == 0 || last->state != HM_SPACE_FREE || space_end(last) != meta->file_blocks)
+	last = meta->space_count > 0 ? &meta->spaces[meta->space_count - 1] : NULL;
+	if (last == NULL || last->state != HM_SPACE_FREE || space_end(last) != meta->file_blocks)
 	{
 		GenericXLogAbort(state);
 		UnlockReleaseBuffer(buffer);

@@ -11,12 +11,14 @@
  *
  * Retiring.  What a merge replaces (parts, their tombstones, log pages) stays
  * readable for whoever has read an older directory.  Every such process holds
- * a snapshot that it took before reading the directory, so its xmin is at most
- * the next transaction id at the time when the new directory was published.
+ * a snapshot that it took before reading the directory (or, VACUUM, the publish
+ * lock), so its xmin is at most the next transaction id at the time when the
+ * new directory was published.
  * That id is stamped on the retired space, in a second record after the
  * publication, and the space is freed once no snapshot has an xmin as old.
  * Standbys are told by a recovery conflict record before the space is freed,
- * as nbtree does when it reuses a deleted page.
+ * as nbtree does when it reuses a deleted page.  Of a temporary index only its
+ * own process's snapshots count.
  *
  *-------------------------------------------------------------------------
  */
@@ -70,8 +72,8 @@ extern void hm_space_prepare(Relation index, const HmPartDesc *part, uint32 tomb
 extern void hm_space_stamp(Relation index);
 
 /*
- * Frees retired space that nobody can be reading any more, and what a merge
- * that died had reserved.  The caller holds the merge lock.
+ * Frees retired space that nobody can be reading any more and, unless VACUUM
+ * is at work, what a merge that died had reserved.  The caller holds the merge lock.
  */
 extern void hm_space_recycle(Relation heap, Relation index);
 

@@ -6,7 +6,8 @@
  * In production nothing is there and a point costs a load and a branch that is
  * never taken.  A test loads a module of its own (test/modules), which puts a
  * function where hm_test_point_hook finds it.  Points lie outside of critical
- * sections and of guarded calls, so what is called may raise an error or wait.
+ * sections and of guarded calls, and no buffer is locked there, so what is
+ * called may raise an error or wait; the publish lock may be held.
  *
  *-------------------------------------------------------------------------
  */
