@@ -87,6 +87,10 @@ hm_merge_progress(HmMergeState *merge, uint64 done)
 	bool		call = done == 0 || done / PROGRESS_STEP != report->done / PROGRESS_STEP;
 
 	report->done = done;
+
+	/* VACUUM may be waiting for the page of the row that was looked at last. */
+	if (merge->rows.fetch != NULL)
+		hm_row_let_go(&merge->rows);
 	if (!call)
 		return;
 	CHECK_FOR_INTERRUPTS();
@@ -398,7 +402,11 @@ hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeRepo
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
 
-	if (mode != HM_MERGE_SMALL)
+	/*
+	 * On a standby the lock that truncation takes lasts until the transaction
+	 * ends, so that had better be soon.
+	 */
+	if (mode != HM_MERGE_SMALL && !IsTransactionBlock())
 		hm_space_truncate(index);
 	hm_merge_unlock(index);
 	hm_last_scan = last_scan;
@@ -422,8 +430,12 @@ hm_merge_consider(Relation heap, Relation index, const HmDirectory *directory)
 	if (likely(log_entries(&directory->meta) < (uint64) hm_merge_log_entries) || !may_merge(index))
 		return;
 
-	/* No worker can see a temporary table. */
-	if (RelationUsesLocalBuffers(index) || hm_merge_is_overdue(directory))
+	/*
+	 * No worker can see a temporary table.  A serializable transaction must not
+	 * appear to have read the rows that a merge looks at.
+	 */
+	if (RelationUsesLocalBuffers(index) ||
+		(hm_merge_is_overdue(directory) && !IsolationIsSerializable()))
 	{
 		if (ActiveSnapshotSet())
 			(void) hm_merge(heap, index, HM_MERGE_SMALL, false, &report, NULL, NULL);

@@ -456,6 +456,8 @@ hm_merge_grow(HmMergeState *merge)
 	if (merge->first == 0)
 		reach_all(grow);
 
+	hm_row_let_go(&merge->rows);
+
 	merge->report->repaired = merge->grower->counters.repaired;
 	merge->report->linked = merge->grower->counters.linked;
 	merge->report->distances = merge->grower->counters.distances;

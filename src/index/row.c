@@ -109,6 +109,13 @@ hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid, Datum *value, bo
 	return true;
 }
 
+void
+hm_row_let_go(HmRowFetcher *fetcher)
+{
+	ExecClearTuple(fetcher->slot);
+	table_index_fetch_reset(fetcher->fetch);
+}
+
 /*
  * A value out of line is refused, because of a dead row it may be gone; so are
  * expressions, because they might look at other such values.

@@ -64,6 +64,9 @@ extern void hm_row_check(HmRowFetcher *fetcher, const ItemPointerData *tid);
 extern bool hm_row_fetch(HmRowFetcher *fetcher, const ItemPointerData *tid,
 						 Datum *value, bool *isnull);
 
+/* Lets go of the page of the row that was fetched last. */
+extern void hm_row_let_go(HmRowFetcher *fetcher);
+
 /*
  * Fetches some version of the row, whoever sees it, to look at its vector.
  * False: there is none, or its vector cannot be looked at safely.

@@ -202,6 +202,10 @@ hm_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 	if (stats == NULL)
 	{
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
+
+		/* VACUUM's snapshot does not keep pages of the log from being recycled */
+		(void) hm_publish_lock(info->index, true);
+		hm_directory_read(info->index, &directory);
 		hm_log_count(info->index, &directory, &entries, &live, &pages);
 		stats->num_index_tuples = live;
 		for (uint32 i = 0; i < directory.meta.part_count; i++)
@@ -210,6 +214,7 @@ hm_vacuumcleanup(IndexVacuumInfo *info, IndexBulkDeleteResult *stats)
 
 			stats->num_index_tuples += HM_TOMBSTONE_COUNT(part) - part->dead_count;
 		}
+		hm_publish_unlock(info->index);
 	}
 	stats->num_pages = RelationGetNumberOfBlocks(info->index);
 	stats->pages_free = hm_space_count(&directory.meta, HM_SPACE_FREE);

@@ -508,7 +508,22 @@ lock_object(Relation index, uint16 number, bool wait)
 
 	SET_LOCKTAG_OBJECT(tag, index->rd_lockInfo.lockRelId.dbId, RelationRelationId,
 					   RelationGetRelid(index), number);
-	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+	switch (LockAcquire(&tag, ExclusiveLock, false, !wait))
+	{
+		case LOCKACQUIRE_NOT_AVAIL:
+			return false;
+		case LOCKACQUIRE_OK:
+			return true;
+		default:
+			break;
+	}
+
+	/* A function in an index expression may have come back to the same index. */
+	(void) LockRelease(&tag, ExclusiveLock, false);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("index \"%s\" is being merged, checked or vacuumed by this very session",
+					RelationGetRelationName(index))));
 }
 
 static void

@@ -88,7 +88,8 @@ extern void hm_space_truncate(Relation index);
  * while it looks at TIDs, and by a merge while it switches the directory, so
  * that neither misses what the other does.  A merge takes it after the merge
  * lock; VACUUM takes no merge lock.  Both last until released or the
- * transaction ends.  False: not available, and `wait` was not set.
+ * transaction ends.  False: not available, and `wait` was not set.  An error
+ * (ERRCODE_OBJECT_IN_USE) if this process has it already.
  */
 extern bool hm_merge_lock(Relation index, bool wait);
 extern void hm_merge_unlock(Relation index);
