@@ -14,8 +14,7 @@
  *		read		the log, and lists and TIDs of the parts that are replaced
  *		grow		the log's vectors are inserted; where elements of the
  *					replaced parts died, those who had links to them choose
- *					anew; in a merge of everything what cannot be reached is
- *					linked
+ *					anew; what cannot be reached is linked
  *		write		one new part
  *		publish		one record switches the directory
  *
@@ -28,7 +27,8 @@
  * elements that they were made for, so that is at some 20 % growth.  So the
  * number of parts is logarithmic, and each element is written a logarithmic
  * number of times.  When a tenth of the rows are tombstoned, everything is
- * merged into one part, and what is dead is dropped.
+ * merged into one part, and what is dead is dropped.  A merge that nobody asked
+ * for by hand replaces no more than fits into memory (fits_memory).
  *
  * Concurrency.  One merge at a time (merge lock).  Scans and inserts go on;
  * VACUUM too, and only the publication waits for it.  A merge looks at rows
@@ -60,6 +60,9 @@
 #define SMALL_MERGE_FACTOR	4	/* and these fold parts up to so many times the log */
 #define PATCHES_PER_ELEMENT	6	/* lists of older elements that an insertion changes */
 #define SNAPSHOT_LIFE		30000	/* milliseconds after which a merge takes a new one */
+#define BYTES_PER_ELEMENT	100 /* private memory of a merge, besides the list of level 0 */
+#define LEAST_MEMORY		(UINT64CONST(1) << 30)	/* that any server has for a merge */
+#define INLINE_PAUSE		60000	/* milliseconds after an inserter's merge that failed */
 #define PROGRESS_STEP		64	/* steps between calls of the progress function */
 
 /*
@@ -151,6 +154,19 @@ log_entries(const HmMeta *meta)
 	return (pages - 1) * hm_log_entries_per_page(meta);
 }
 
+/*
+ * Whether a merge that replaces the parts from one on may be made without
+ * having been asked for: what it writes is in private memory.
+ */
+static bool
+fits_memory(const HmMeta *meta, int first, uint64 entries)
+{
+	uint64		elements = hm_element_count(meta) - meta->parts[first].first_element + entries;
+	uint64		bytes = elements * (2 * meta->m * sizeof(uint32) + BYTES_PER_ELEMENT);
+
+	return bytes <= Max((uint64) maintenance_work_mem * 1024, LEAST_MEMORY);
+}
+
 static bool
 many_are_dead(const HmMeta *meta)
 {
@@ -162,7 +178,7 @@ many_are_dead(const HmMeta *meta)
 		rows += HM_TOMBSTONE_COUNT(&meta->parts[i]);
 		dead += meta->parts[i].dead_count;
 	}
-	return dead > 0 && dead >= rows / REPAIR_SHARE;
+	return dead > 0 && dead >= rows / REPAIR_SHARE && fits_memory(meta, 0, 0);
 }
 
 bool
@@ -219,6 +235,8 @@ choose_first_part(const HmMergeState *merge)
 		bool		fold = first - 1 == 0 ? weight >= next : 2 * weight >= next;
 
 		if (merge->mode == HM_MERGE_SMALL && next > small)
+			fold = false;
+		if (!fits_memory(meta, first - 1, entries))
 			fold = false;
 		if (!fold)
 			break;
@@ -314,7 +332,7 @@ merge_locked(HmMergeState *merge)
 
 	hm_merge_enter(merge, HM_MERGE_PREPARE, 0);
 	HM_TEST_POINT("merge-locked");
-	hm_space_recycle(merge->heap, merge->index);
+	hm_space_recycle(merge->heap, merge->index, merge->mode == HM_MERGE_FULL);
 	HM_TEST_POINT("merge-recycled");
 	hm_directory_read(merge->index, &merge->directory);
 
@@ -414,6 +432,28 @@ hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeRepo
 	return result;
 }
 
+/*
+ * An inserter's own merge.  If the last one of this process did not come to
+ * its end, as with a statement_timeout that is shorter than it takes, the next
+ * insertion does not try again.
+ */
+static void
+merge_inline(Relation heap, Relation index)
+{
+	static Oid	attempted = InvalidOid;
+	static TimestampTz since;
+	HmMergeReport report;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (attempted == RelationGetRelid(index) &&
+		!TimestampDifferenceExceeds(since, now, INLINE_PAUSE))
+		return;
+	attempted = RelationGetRelid(index);
+	since = now;
+	(void) hm_merge(heap, index, HM_MERGE_SMALL, false, &report, NULL, NULL);
+	attempted = InvalidOid;
+}
+
 /* True when this process may merge, or ask for it, here and now. */
 static bool
 may_merge(Relation index)
@@ -425,8 +465,6 @@ may_merge(Relation index)
 void
 hm_merge_consider(Relation heap, Relation index, const HmDirectory *directory)
 {
-	HmMergeReport report;
-
 	if (likely(log_entries(&directory->meta) < (uint64) hm_merge_log_entries) || !may_merge(index))
 		return;
 
@@ -438,7 +476,7 @@ hm_merge_consider(Relation heap, Relation index, const HmDirectory *directory)
 		(hm_merge_is_overdue(directory) && !IsolationIsSerializable()))
 	{
 		if (ActiveSnapshotSet())
-			(void) hm_merge(heap, index, HM_MERGE_SMALL, false, &report, NULL, NULL);
+			merge_inline(heap, index);
 	}
 	else
 		hm_merge_request(index);

@@ -453,8 +453,7 @@ hm_merge_grow(HmMergeState *merge)
 	}
 	if (merge->dead_own > 0)
 		repair(grow);
-	if (merge->first == 0)
-		reach_all(grow);
+	reach_all(grow);
 
 	hm_row_let_go(&merge->rows);
 

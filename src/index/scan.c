@@ -65,6 +65,7 @@ typedef struct HmScan
 	bool		reader_open;
 	bool		rows_open;
 	bool		has_graph;
+	bool		rows_unseen;	/* the executor may not look at the rows itself */
 
 	const HmOpclass *opclass;
 	HmDirectory directory;
@@ -369,6 +370,8 @@ next_row(HmScan *scan, ItemPointer tid)
 {
 	double		distance;
 	int64		number;
+	Datum		value;
+	bool		isnull;
 
 	for (;;)
 	{
@@ -391,7 +394,10 @@ next_row(HmScan *scan, ItemPointer tid)
 			case PHASE_UNORDERED:
 				if (hm_all_rows_next(&scan->all, HM_STAGE_LOG_NULL, tid))
 				{
-					hm_row_check(&scan->rows, tid);
+					if (!scan->rows_unseen)
+						hm_row_check(&scan->rows, tid);
+					else if (!hm_row_fetch(&scan->rows, tid, &value, &isnull))
+						break;
 					return true;
 				}
 				scan->phase = PHASE_END;
@@ -424,6 +430,7 @@ hm_gettuple(IndexScanDesc desc, ScanDirection direction)
 	bool		found;
 
 	Assert(ScanDirectionIsForward(direction));
+	scan->rows_unseen = desc->xs_want_itup;
 	if (!scan->started)
 		begin_run(desc);
 	found = next_row(scan, &tid);

@@ -32,6 +32,9 @@
 #define MERGE_LOCK		0x8001
 #define PUBLISH_LOCK	0x8002
 
+/* Retired blocks of a small index that are used again. */
+#define RECYCLE_BLOCKS		256
+
 /* Blocks added to the file under one lock. */
 #define EXTEND_AT_ONCE		32
 
@@ -93,9 +96,9 @@ coalesce_retired(HmMeta *meta)
 	coalesce(meta);
 }
 
-/* Makes room for `wanted` more entries. */
+/* Makes room for `wanted` more entries; those of the given range stay. */
 static void
-make_room(HmMeta *meta, uint32 wanted)
+make_room(HmMeta *meta, uint32 wanted, BlockNumber block, uint32 blocks)
 {
 	if (meta->space_count + wanted <= HM_MAX_SPACES)
 		return;
@@ -108,6 +111,8 @@ make_room(HmMeta *meta, uint32 wanted)
 		{
 			const HmSpace *space = &meta->spaces[i];
 
+			if (space->block < block + blocks && block < space_end(space))
+				continue;
 			if ((space->state == HM_SPACE_FREE || space->state == HM_SPACE_RETIRED) &&
 				(smallest < 0 || space->blocks < meta->spaces[smallest].blocks))
 				smallest = i;
@@ -174,7 +179,7 @@ void
 hm_space_set(HmMeta *meta, BlockNumber block, uint32 blocks, HmSpaceState state)
 {
 	blocks = HM_RUN_BLOCKS(blocks);
-	make_room(meta, 2);			/* cutting a hole makes one more, the range another */
+	make_room(meta, 2, block, blocks);	/* cutting a hole makes one more, the range another */
 	cut_out(meta, block, blocks);
 	insert_entry(meta, block, blocks, state);
 	coalesce(meta);
@@ -183,8 +188,9 @@ hm_space_set(HmMeta *meta, BlockNumber block, uint32 blocks, HmSpaceState state)
 void
 hm_space_claim(HmMeta *meta, BlockNumber block, uint32 blocks)
 {
-	make_room(meta, 1);
-	cut_out(meta, block, HM_RUN_BLOCKS(blocks));
+	blocks = HM_RUN_BLOCKS(blocks);
+	make_room(meta, 1, block, blocks);
+	cut_out(meta, block, blocks);
 }
 
 void
@@ -379,8 +385,22 @@ is_removable(Relation heap, const HmSpace *space)
 	return GlobalVisCheckRemovableFullXid(heap, safexid);
 }
 
+/*
+ * True when so much is retired that it is worth using again.  Each time that
+ * is done, queries on standbys which may still be reading it must end; so not
+ * for every little, and not before it has been lying for a while.
+ */
+static bool
+is_worth_recycling(const HmMeta *meta)
+{
+	uint64		retired = hm_space_count(meta, HM_SPACE_RETIRED);
+	uint64		live = meta->file_blocks - retired - hm_space_count(meta, HM_SPACE_FREE);
+
+	return retired >= Max(RECYCLE_BLOCKS, live / 2);
+}
+
 void
-hm_space_recycle(Relation heap, Relation index)
+hm_space_recycle(Relation heap, Relation index, bool all)
 {
 	HmDirectory directory;
 	GenericXLogState *state;
@@ -394,6 +414,7 @@ hm_space_recycle(Relation heap, Relation index)
 	bool		publishing = hm_publish_lock(index, false);
 
 	hm_directory_read(index, &directory);
+	all |= is_worth_recycling(&directory.meta);
 
 	/* Without this call the horizon used below may be an old one. */
 	(void) GetOldestNonRemovableTransactionId(heap);
@@ -403,7 +424,7 @@ hm_space_recycle(Relation heap, Relation index)
 
 		unstamped |= space->state == HM_SPACE_RETIRED && space->safexid == 0;
 		pending |= space->state == HM_SPACE_PENDING && publishing;
-		if (is_removable(heap, space))
+		if (all && is_removable(heap, space))
 			youngest = Max(youngest, space->safexid);
 	}
 

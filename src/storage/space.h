@@ -73,9 +73,11 @@ extern void hm_space_stamp(Relation index);
 
 /*
  * Frees retired space that nobody can be reading any more and, unless VACUUM
- * is at work, what a merge that died had reserved.  The caller holds the merge lock.
+ * is at work, what a merge that died had reserved.  Unless `all`, retired space
+ * is left until there is so much that using it again is worth the queries that
+ * it may cancel on standbys.  The caller holds the merge lock.
  */
-extern void hm_space_recycle(Relation heap, Relation index);
+extern void hm_space_recycle(Relation heap, Relation index, bool all);
 
 /*
  * Cuts free space off the end of the file, if nobody else uses the index at
