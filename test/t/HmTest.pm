@@ -8,7 +8,8 @@ HmTest - what the TAP tests of hnsw_mmap share
 =head1 DESCRIPTION
 
 Nodes with the extension and the regression tests' SQL helpers; comparison of
-the index's answers with exact ones; the index's file, page by page.
+the index's answers with exact ones; the index's file, page by page; processes
+that pause, fail or die at a named point (test/modules/hm_inject).
 
 Random choices come from C<choose>, seeded by HM_TEST_SEED in the environment or
 a fixed number that is printed.
@@ -29,12 +30,62 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(new_node prepare_database fill compare complete run_sql choose
-  kill_server scratch_files background finish_background
+  kill_server scratch_files background finish_background done_within
+  verdict new_rows in_one_snapshot deaths new_injection_node inject release_point wait_paused wait_restarted
   index_path read_block write_block block_count seal_page crc32c server_crashed);
 
 my $seed = $ENV{HM_TEST_SEED} || 20240229;
 srand($seed);
 note("HM_TEST_SEED=$seed");
+
+# More SQL helpers.  hm_test.verdict(table, index, operator, dim, merged): 'sound', or what
+# is wrong with an index: by a full check, by its account of blocks, by distances
+# and rows that are not those of a sequential scan.  After a merge without others
+# at work, the log is empty and no block is left over.
+my $more_helpers = <<'SQL';
+CREATE OR REPLACE FUNCTION hm_test.verdict(relation regclass, index regclass, operator text, dim int, merged bool)
+RETURNS text LANGUAGE plpgsql SET hnsw_mmap.ef_search = 400 SET hnsw_mmap.iterative_scan = relaxed_order AS $$
+DECLARE
+    c record;
+    far text := hm_test.distance('v', operator, hm_test.vec(0, dim));
+    e bigint[] := hm_test.exact_ids(relation, far);
+    i bigint[] := hm_test.indexed_ids(relation, far);
+    wrong bigint := hm_test.mismatches(relation, 'v', operator, dim);
+    found text[];
+BEGIN
+    SELECT * INTO c FROM hnsw_mmap_check(index, true);
+    IF c.blocks_total <> c.blocks_metapage + c.blocks_parts + c.blocks_tombstones + c.blocks_log + c.blocks_free
+        + c.blocks_retired + c.blocks_pending + c.blocks_lost + c.blocks_behind_end THEN
+        found := found || format('blocks do not add up: %s', c);
+    END IF;
+    IF c.unreachable_share > 0.01 THEN
+        found := found || format('%s of %s elements unreachable', c.unreachable, c.elements);
+    END IF;
+    IF merged AND (c.log_entries > 0 OR c.blocks_pending > 0 OR c.blocks_lost > 0) THEN
+        found := found || format('after a merge: %s log entries, %s blocks pending, %s lost', c.log_entries, c.blocks_pending, c.blocks_lost);
+    END IF;
+    IF wrong > 0 THEN
+        found := found || format('%s queries have other distances', wrong);
+    END IF;
+    IF e IS DISTINCT FROM i THEN
+        found := found || format('rows missing %s, too many %s',
+            ARRAY(SELECT unnest(e) EXCEPT ALL SELECT unnest(i)), ARRAY(SELECT unnest(i) EXCEPT ALL SELECT unnest(e)));
+    END IF;
+    RETURN coalesce(array_to_string(found, '; '), 'sound');
+END
+$$;
+
+-- Rows for a table that fill made: most with vectors of their own, one in ten with
+-- that of row 1, the fifth without any, the sixth with one that cosine cannot rank.
+CREATE SEQUENCE IF NOT EXISTS hm_test.ids START 10000;
+CREATE OR REPLACE FUNCTION hm_test.new_rows(relation regclass, n int, dim int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('INSERT INTO %s (id, v)
+        SELECT id, CASE WHEN i %% 10 = 1 THEN hm_test.vec(1, %s) WHEN i = 5 THEN NULL WHEN i = 6 THEN array_fill(0::real, ARRAY[%s]) ELSE hm_test.vec(id, %s) END
+          FROM (SELECT i, nextval(''hm_test.ids'') AS id FROM generate_series(1, %s) AS i) AS s', relation, dim, dim, dim, n);
+END
+$$;
+SQL
 
 # new_node(NAME, SETTINGS, INIT_OPTIONS...): a started node with the extension
 # in database postgres.  Autovacuum is off, so that tests decide.
@@ -64,7 +115,7 @@ sub prepare_database
 	my ($node, $database) = @_;
 	my $helpers = slurp_file(dirname(__FILE__) . '/../../sql/include/helpers.sql');
 
-	$node->safe_psql($database, "CREATE EXTENSION IF NOT EXISTS hnsw_mmap;\n$helpers");
+	$node->safe_psql($database, "CREATE EXTENSION IF NOT EXISTS hnsw_mmap;\n$helpers$more_helpers");
 }
 
 # fill(NODE, TABLE, DIM, FIRST, LAST): rows (id, v) with pseudo-random vectors;
@@ -100,6 +151,42 @@ SELECT hm_test.indexed_ids('$table', d) IS NOT DISTINCT FROM hm_test.exact_ids('
   FROM hm_test.distance('v', '<->', hm_test.vec(0, $dim)) AS d
 SQL
 	return $rc == 0 ? $out : "error: $err";
+}
+
+# verdict(NODE, TABLE, DIM, [OPERATOR, [MERGED]]): what hm_test.verdict says of
+# index TABLE_v, or 'error: ...'.
+sub verdict
+{
+	my ($node, $table, $dim, $operator, $merged) = @_;
+	my ($rc, $out, $err) = run_sql($node, sprintf(q{SELECT hm_test.verdict('%s', '%s_v', '%s', %d, %s)},
+			$table, $table, $operator // '<->', $dim, $merged ? 'true' : 'false'));
+
+	return $rc == 0 ? $out : "error: $err";
+}
+
+# new_rows(TABLE, DIM, N): the statement that inserts N rows of several kinds.
+sub new_rows
+{
+	my ($table, $dim, $n) = @_;
+
+	return "SELECT hm_test.new_rows('$table', $n, $dim);\n";
+}
+
+# in_one_snapshot(TABLE, DIM, OPERATOR): statements that print 'right' if the index,
+# asked for all rows, returns those of a sequential scan.  The first thing they do
+# is the scan of the index.
+sub in_one_snapshot
+{
+	my ($table, $dim, $operator) = @_;
+
+	return <<SQL;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SET LOCAL hnsw_mmap.iterative_scan = relaxed_order;
+SET LOCAL hnsw_mmap.ef_search = 40;
+SELECT CASE WHEN hm_test.indexed_ids('$table', d) IS NOT DISTINCT FROM hm_test.exact_ids('$table', d) THEN 'right' ELSE 'wrong' END
+  FROM hm_test.distance('v', '$operator', hm_test.vec(0, $dim)) AS d;
+COMMIT;
+SQL
 }
 
 # run_sql(NODE, SQL, [DATABASE]): (exit status, output, messages with SQLSTATE).
@@ -181,6 +268,88 @@ sub finish_background
 
 	$run->{handle}->finish;
 	return $run->{handle}->result(0) == 0;
+}
+
+# done_within(RUN, SECONDS): true if the background statements end in that time,
+# well or badly.  The caller still has to finish them.
+sub done_within
+{
+	my ($run, $seconds) = @_;
+	my $end = time + $seconds;
+
+	while ($run->{handle}->pumpable)
+	{
+		$run->{handle}->pump_nb;
+		return 0 if time > $end;
+		sleep 0.01;
+	}
+	return 1;
+}
+
+# Like new_node, of a server whose processes can be made to pause, fail or die.
+# It restarts by itself when one died.  Who waits for ever fails.
+sub new_injection_node
+{
+	my ($name, $settings, @init) = @_;
+	my $node = new_node($name, "shared_preload_libraries = 'hm_inject'\nrestart_after_crash = on\nstatement_timeout = 60s\n" . ($settings // ''), @init);
+
+	$node->safe_psql('postgres', 'CREATE EXTENSION hm_inject');
+	return $node;
+}
+
+# inject(NODE, POINT, ACTION, [SKIP]): arms a point; see hm_inject.c.
+sub inject
+{
+	my ($node, $point, $action, $skip) = @_;
+
+	$node->safe_psql('postgres', sprintf(q{SELECT hm_inject('%s', '%s', %d)}, $point, $action, $skip // 0));
+}
+
+sub release_point
+{
+	my ($node, $point) = @_;
+
+	$node->safe_psql('postgres', "SELECT hm_inject_release('$point')");
+}
+
+# wait_paused(NODE, POINT): true as soon as a process is paused there.  Asks anew
+# each time: a session that sleeps in a statement has a snapshot, and with it keeps
+# retired space from being used again.
+sub wait_paused
+{
+	my ($node, $point) = @_;
+	my $end = time + 20;
+
+	while (time < $end)
+	{
+		return 1 if $node->safe_psql('postgres', "SELECT hm_inject_waiting('$point')") > 0;
+		sleep 0.02;
+	}
+	# Nobody else shall pause there.
+	release_point($node, $point);
+	return 0;
+}
+
+# How many processes of the server have been killed so far.
+sub deaths
+{
+	my ($node) = @_;
+
+	return scalar(() = slurp_file($node->logfile) =~ /was terminated by signal 9/g);
+}
+
+# Waits until a server that lost a process has recovered.
+sub wait_restarted
+{
+	my ($node) = @_;
+
+	for (1 .. 600)
+	{
+		my ($rc) = run_sql($node, 'SELECT 1');
+		return 1 if $rc == 0;
+		sleep 0.1;
+	}
+	return 0;
 }
 
 # Where a relation lies, and its pages in the file (first segment only).
