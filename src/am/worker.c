@@ -81,6 +81,9 @@
 /* Of so many processes that find a merge due, one asks at once. */
 #define HASTY_ONE_IN	4
 
+/* So many rows inserted meanwhile are reason enough to ask. */
+#define MANY_SIGHTINGS	128
+
 /* Milliseconds between two looks at who waits for a worker. */
 #define WATCH_INTERVAL	1000
 
@@ -113,6 +116,8 @@ typedef struct Request
 	int			pause;			/* after the last request; 0: there was none */
 	int64		not_before;		/* when to ask again */
 	int64		seen;			/* when a merge was last found due */
+	int64		staggered;		/* when to ask after it was first found due */
+	int			sightings;		/* times since then */
 	uint64		merges;			/* published when last asked */
 } Request;
 
@@ -178,6 +183,8 @@ request_of(Oid index)
 		request->pause = 0;
 		request->not_before = 0;
 		request->seen = PG_INT64_MIN / 2;
+		request->staggered = 0;
+		request->sightings = 0;
 		request->merges = 0;
 	}
 	return request;
@@ -237,8 +244,8 @@ start_worker(Relation index)
  * Many processes may find at the same moment that a merge is due, and it takes
  * some milliseconds until a worker can be seen.  If all of them asked, workers
  * that have nothing to do would take every slot for that long.  So most look
- * again after a random while.  Not all, as a process may insert one row and
- * end; and VACUUM asks only once.
+ * again after a random while, or when they have inserted some more rows.  Not
+ * all, as a process may insert one row and end; and VACUUM asks only once.
  *
  * As long as nothing comes of it, a process waits twice as long each time.
  */
@@ -257,9 +264,17 @@ hm_request_merge(Relation index)
 	now = now_ms();
 	news = now - request->seen > MIN_PAUSE;
 	request->seen = now;
-	if (news && !is_vacuuming() && random_below(HASTY_ONE_IN) != 0)
-		request->not_before = Max(request->not_before, now + random_below(STAGGER));
+	if (news)
+	{
+		request->sightings = 0;
+		request->staggered = now;
+		if (!is_vacuuming() && random_below(HASTY_ONE_IN) != 0)
+			request->staggered += random_below(STAGGER);
+	}
+	request->sightings++;
 	if (now < request->not_before)
+		return;
+	if (now < request->staggered && request->sightings < MANY_SIGHTINGS)
 		return;
 
 	request->not_before = now + MIN_PAUSE + random_below(STAGGER);

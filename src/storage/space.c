@@ -33,7 +33,7 @@
 #define PUBLISH_LOCK	0x8002
 
 /* Retired blocks of a small index that are used again. */
-#define RECYCLE_BLOCKS		256
+#define RECYCLE_BLOCKS		32
 
 /* Blocks added to the file under one lock. */
 #define EXTEND_AT_ONCE		32

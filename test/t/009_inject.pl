@@ -141,7 +141,7 @@ sub crash_at
 
 	prepare($table, $by);
 	inject($node, $point, 'crash');
-	my $run = background($node, statements($table, $by, $turn % 4 < 2 ? 'true' : 'false'));
+	my $run = background($node, statements($table, $by, $turn % 4 < 2 || $point eq 'space-reuse-logged' ? 'true' : 'false'));
 	finish_background($run);
 	like($run->{err}, qr/server closed the connection|terminating connection|SSL connection has been closed/, "$what: it happened");
 	ok(wait_restarted($node), "$what: the server recovers");
@@ -194,7 +194,7 @@ sub pause_at
 	}
 	prepare($table, $by);
 	inject($node, $point, 'pause');
-	my $run = background($node, statements($table, $by, $turn % 4 < 2 ? 'true' : 'false'));
+	my $run = background($node, statements($table, $by, $turn % 4 < 2 || $point eq 'space-reuse-logged' ? 'true' : 'false'));
 	if (!ok(wait_paused($node, $point), "$what: it is there"))
 	{
 		$run->{handle}->kill_kill;
