@@ -21,9 +21,9 @@
  * Every element is inserted, which takes a search, once in its life.  Replacing
  * a part means writing its lists and TIDs again, which takes none.
  *
- * Policy.  With w what a merge has to write, the next older part is replaced
- * too if it is less than twice as large; the oldest, the base, if all the rest
- * has grown as large as it is: patches take several times the space of the
+ * Policy.  The next older part is replaced too if it has less than twice the
+ * rows of what is merged so far; the oldest, the base, if all the rest has
+ * grown as large as it is, in bytes: patches take several times the space of the
  * elements that they were made for, so that is at some 20 % growth.  So the
  * number of parts is logarithmic, and each element is written a logarithmic
  * number of times.  When a tenth of the rows are tombstoned, everything is
@@ -222,7 +222,7 @@ choose_first_part(const HmMergeState *merge)
 	const HmMeta *meta = &merge->directory.meta;
 	uint64		entries = merge->entry_count + merge->tail.count;
 	uint64		weight = log_weight(meta, entries);
-	uint64		small = SMALL_MERGE_FACTOR * weight;
+	uint64		rows = entries;
 	int			first = (int) meta->part_count;
 
 	if (merge->mode == HM_MERGE_FULL ||
@@ -231,16 +231,19 @@ choose_first_part(const HmMergeState *merge)
 
 	while (first > 0)
 	{
-		uint64		next = part_weight(meta, &meta->parts[first - 1]);
-		bool		fold = first - 1 == 0 ? weight >= next : 2 * weight >= next;
+		const HmPartDesc *next = &meta->parts[first - 1];
+		uint64		next_weight = part_weight(meta, next);
+		uint64		next_rows = HM_TOMBSTONE_COUNT(next);
+		bool		fold = first - 1 == 0 ? weight >= next_weight : 2 * rows >= next_rows;
 
-		if (merge->mode == HM_MERGE_SMALL && next > small)
+		if (merge->mode == HM_MERGE_SMALL && next_rows > SMALL_MERGE_FACTOR * entries)
 			fold = false;
 		if (!fits_memory(meta, first - 1, entries))
 			fold = false;
 		if (!fold)
 			break;
-		weight += next;
+		weight += next_weight;
+		rows += next_rows;
 		first--;
 	}
 
