@@ -1,162 +1,125 @@
-# Writers, readers and VACUUM at the same time (scenarios 8 and 10): no error,
-# and in any snapshot the index, asked for all rows, returns exactly the rows of
-# a sequential scan.
+# Writers, readers, VACUUM, merges and rebuilds at the same time (scenarios 8
+# and 10): no error; in any snapshot the index, asked for all rows, returns
+# exactly the rows of a sequential scan; a check is clean; and what has been
+# merged for so long finds as much as a fresh build.
 
 use strict;
 use warnings;
 
 use FindBin;
 use lib $FindBin::RealBin;
+use HmChurn;
 use HmTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $seconds = $ENV{HM_CHURN_SECONDS} || 20;
-my $dim = 12;
-my $node = new_node('churn', "max_connections = 60\ndeadlock_timeout = 10s\n");
+my $seconds = $ENV{HM_CHURN_SECONDS} || 40;
+my $node = new_node('churn', churn_settings());
 
-foreach my $mode ('heap', 'fp16')
+churn_prepare($node);
+my $place = log_place($node);
+
+# ---- Churn ----
+
+my @runs = (churn_writers($node, $seconds), churn_readers($node, $seconds), churn_vacuum($node, $seconds));
+my ($start, $shown, $statements, @errors, %work) = (time, time, 0);
+while (time < $start + $seconds)
 {
-	fill($node, "items_$mode", $dim, 1, 3000);
-	$node->safe_psql('postgres', "CREATE INDEX items_${mode}_v ON items_$mode USING hnsw_mmap (v) WITH (vectors = '$mode', m = 8, ef_construction = 64)");
-}
-# Rows that nobody touches must be found by everybody, always.
-$node->safe_psql('postgres', "CREATE SEQUENCE new_id START 10000");
+	my $statement = churn_maintenance();
+	my ($rc, $out, $err) = run_sql($node, $statement);
 
-my $directory = $node->basedir;
-
-sub script
-{
-	my ($name, $text) = @_;
-
-	open(my $fh, '>', "$directory/$name.sql") or die $!;
-	print $fh $text;
-	close $fh;
-	return "$directory/$name.sql";
-}
-
-my (@writers, @readers);
-foreach my $table ('items_heap', 'items_fp16')
-{
-	push @writers, script("insert_$table", <<SQL);
-\\set n random(1, 20)
-INSERT INTO $table (id, v) SELECT nextval('new_id'), hm_test.vec(nextval('new_id'), $dim) FROM generate_series(1, :n);
-SQL
-	push @writers, script("undo_$table", <<SQL);
-BEGIN;
-INSERT INTO $table (id, v) SELECT nextval('new_id'), hm_test.vec(nextval('new_id'), $dim) FROM generate_series(1, 5);
-SAVEPOINT s;
-DELETE FROM $table WHERE id IN (SELECT id FROM $table WHERE id >= 2000 LIMIT 5 FOR UPDATE SKIP LOCKED);
-ROLLBACK TO s;
-ROLLBACK;
-SQL
-	push @writers, script("delete_$table", <<SQL);
-DELETE FROM $table WHERE id IN (SELECT id FROM $table WHERE id >= 2000 ORDER BY random() LIMIT 10 FOR UPDATE SKIP LOCKED);
-SQL
-	push @writers, script("update_$table", <<SQL);
-\\set k random(1, 1000000)
-UPDATE $table SET v = hm_test.vec(:k, $dim) WHERE id IN (SELECT id FROM $table WHERE id >= 2000 ORDER BY random() LIMIT 3 FOR UPDATE SKIP LOCKED);
-UPDATE $table SET n = n + 1 WHERE id IN (SELECT id FROM $table WHERE id >= 2000 ORDER BY random() LIMIT 5 FOR UPDATE SKIP LOCKED);
-SQL
-	push @readers, script("read_$table", <<SQL);
-\\set k random(1, 1000000)
-BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT churn_check('$table', :k);
-COMMIT;
-SQL
-}
-# Raises an error where the index is wrong: pgbench reports it and stops.
-$node->safe_psql('postgres', <<SQL);
-CREATE FUNCTION churn_check(relation regclass, k int) RETURNS void LANGUAGE plpgsql AS \$\$
-DECLARE
-    d text := hm_test.distance('v', '<->', hm_test.vec(k, $dim));
-    e bigint[];
-    i bigint[];
-    distances float8[];
-BEGIN
-    SET LOCAL hnsw_mmap.iterative_scan = relaxed_order;
-    e := hm_test.exact_ids(relation, d);
-    i := hm_test.indexed_ids(relation, d);
-    IF e IS DISTINCT FROM i THEN
-        RAISE EXCEPTION 'index of %, query %: missing %, too many %', relation, k,
-            ARRAY(SELECT unnest(e) EXCEPT ALL SELECT unnest(i)), ARRAY(SELECT unnest(i) EXCEPT ALL SELECT unnest(e));
-    END IF;
-    SET LOCAL hnsw_mmap.iterative_scan = strict_order;
-    SET LOCAL hnsw_mmap.ef_search = 40;
-    distances := hm_test.indexed(relation, d, 10);
-    IF cardinality(distances) <> 10 OR distances <> ARRAY(SELECT unnest(distances) ORDER BY 1) THEN
-        RAISE EXCEPTION 'index of %, query %: ten rows in order expected, not %', relation, k, distances;
-    END IF;
-EXCEPTION WHEN raise_exception THEN
-    -- A snapshot older than a REINDEX CONCURRENTLY may not use what that built
-    -- where HOT chains were broken (pg_index.indcheckxmin): core's rule.
-    IF sqlerrm NOT LIKE 'no hnsw_mmap index is used by: %' THEN RAISE; END IF;
-END
-\$\$;
-SQL
-
-# pgbench ends with an error as soon as one of its clients meets one.
-sub bench
-{
-	my ($name, $clients, @scripts) = @_;
-	my $run = { out => '', err => '', name => $name };
-
-	$run->{handle} = IPC::Run::start(
-		[ 'pgbench', '-n', '-T', $seconds, '-c', $clients, '-j', '2', '--random-seed=' . (choose(1000000) + 1),
-			map({ ('-f', $_) } @scripts), '-h', $node->host, '-p', $node->port, 'postgres' ],
-		'>', \$run->{out}, '2>', \$run->{err}, IPC::Run::timeout($seconds + 120));
-	return $run;
-}
-
-my @runs = (bench('writers', 8, @writers), bench('readers', 4, @readers));
-my $end = time + $seconds;
-my ($vacuums, @vacuum_errors) = (0);
-while (time < $end)
-{
-	foreach my $table ('items_heap', 'items_fp16')
+	push @errors, "$statement: $err" if $rc != 0;
+	$statements++;
+	if ($rc == 0 && $statement =~ /_merge/)
 	{
-		my ($rc, $out, $err) = run_sql($node, "VACUUM $table");
-		push @vacuum_errors, $err if $rc != 0;
-		$vacuums++;
+		my @figures = split /\|/, $out;
+		$work{ (qw(log_entries inserted duplicates dropped repaired linked parts_folded blocks_written distances))[$_] } += $figures[$_]
+		  foreach 0 .. $#figures;
 	}
-	# Now and then everything is folded together, beside the others.
-	if ($vacuums % 20 == 0)
+	if (time > $shown + 30)
 	{
-		my ($rc, $out, $err) = run_sql($node, 'REINDEX INDEX CONCURRENTLY items_heap_v');
-		push @vacuum_errors, $err if $rc != 0;
+		$shown = time;
+		note(sprintf('%d s: %s', time - $start, join(', ', map {
+						"$_ " . $node->safe_psql('postgres', "SELECT format('%s rows, %s merges, %s kB', rows, merges, bytes_total / 1024) FROM hnsw_mmap_stats('$_')")
+					} churn_indexes())));
+		note($_) foreach split /\n/, complaints($node, $place);
 	}
+	sleep 0.05;
 }
 foreach my $run (@runs)
 {
 	ok(finish_background($run), "$run->{name}: no error") or diag($run->{err});
-	my ($transactions) = $run->{out} =~ /number of transactions actually processed: (\d+)/;
-	note("$run->{name}: " . ($transactions // 0) . ' transactions');
-	cmp_ok($transactions // 0, '>', 10, "$run->{name}: they did something");
+	note("$run->{name}: " . churn_reads($run) . ' transactions');
+	cmp_ok(churn_reads($run), '>', 10, "$run->{name}: they did something");
 }
-is(join("\n", @vacuum_errors), '', "VACUUM and REINDEX: no error ($vacuums times)");
+is(join("\n", @errors), '', "merges, checks and rebuilds: no error ($statements of them)");
+is(complaints($node, $place), '', 'nor does the log have any');
 
-foreach my $table ('items_heap', 'items_fp16')
+note('merged by this session: ' . join(', ', map { "$work{$_} $_" } sort keys %work));
+cmp_ok($work{$_}, '>', 0, "merges had some $_") foreach qw(inserted duplicates dropped repaired parts_folded);
+
+my $reads = churn_reads($runs[1]);
+my $findings = churn_findings($node, $place);
+note("of $reads reads " . join(', ', map { "$findings->{$_} $_" } sort keys %$findings));
+cmp_ok($findings->{unused}, '<', $reads / 2, 'most readers could use the index');
+cmp_ok($findings->{late_rows}, '<=', 0.2 * $reads, 'hardly a row came late');
+cmp_ok($findings->{missed_rows}, '<=', 0.01 * 10 * $reads, 'at a large ef_search hardly any of the nearest is missed');
+
+# ---- Afterwards ----
+
+sub agree
 {
-	foreach my $moment ('afterwards', 'after VACUUM', 'after REINDEX')
-	{
-		$node->safe_psql('postgres', "VACUUM $table") if $moment eq 'after VACUUM';
-		$node->safe_psql('postgres', "REINDEX INDEX ${table}_v") if $moment eq 'after REINDEX';
-		is(compare($node, $table, $dim), 0, "$table $moment: full recall");
-		is(complete($node, $table, $dim), 't', "$table $moment: every row once");
-		is($node->safe_psql('postgres',
-				"SELECT table_rows = (SELECT count(*) FROM $table) FROM hnsw_mmap_check('${table}_v', true)"),
-			't', "$table $moment: check is clean");
-	}
+	my ($what) = @_;
+
+	is(churn_verify($node), '', "$what: checks are clean, every row once");
+}
+
+sub recall
+{
+	my ($what) = @_;
+	my %recall = churn_recall($node);
+
+	note("$what: recall " . join(', ', map { sprintf('%s %.4f', $_, $recall{$_}) } sort keys %recall));
+	return %recall;
+}
+
+sub sizes { return map { $_ => $node->safe_psql('postgres', "SELECT pg_relation_size('$_')") } churn_indexes(); }
+
+agree('afterwards');
+my %churned = recall('afterwards');
+my %size = sizes();
+$node->safe_psql('postgres', "VACUUM $_") foreach churn_tables();
+$node->safe_psql('postgres', "SELECT hnsw_mmap_merge('$_')") foreach churn_indexes();
+agree('vacuumed and merged');
+my %merged = recall('vacuumed and merged');
+$node->safe_psql('postgres', "SELECT hnsw_mmap_merge('$_', full => true)") foreach churn_indexes();
+agree('merged into one part');
+my %full = recall('merged into one part');
+$node->safe_psql('postgres', "REINDEX INDEX $_") foreach churn_indexes();
+agree('built anew');
+my %fresh = recall('built anew');
+my %fresh_size = sizes();
+foreach my $index (sort keys %fresh)
+{
+	cmp_ok($churned{$index}, '>=', $fresh{$index} - 0.01, "$index: recall within a point of a fresh build");
+	cmp_ok($merged{$index}, '>=', $fresh{$index} - 0.01, "$index: and with all of it merged");
+	cmp_ok($full{$index}, '>=', $fresh{$index} - 0.01, "$index: and in one part");
+	# Old parts wait for the slow readers, and each merge replaces one.
+	cmp_ok($size{$index}, '<=', 30 * $fresh_size{$index}, "$index: space is used again ($size{$index} bytes, anew $fresh_size{$index})");
 }
 
 # One row changed a thousand times, not its vector: the index grows by little.
 # (The log grows by 128 kB at a time.)
-my $size = $node->safe_psql('postgres', "SELECT pg_relation_size('items_heap_v')");
-$node->safe_psql('postgres', "DO \$\$ BEGIN FOR i IN 1..1000 LOOP UPDATE items_heap SET n = i WHERE id = 1; END LOOP; END \$\$");
-$node->safe_psql('postgres', "VACUUM items_heap");
-my $grown = $node->safe_psql('postgres', "SELECT pg_relation_size('items_heap_v')") - $size;
+my $id = $node->safe_psql('postgres', 'SELECT min(id) FROM hm_churn.a WHERE v IS NOT NULL');
+my $size = $node->safe_psql('postgres', "SELECT pg_relation_size('hm_churn.heap_l2')");
+$node->safe_psql('postgres', <<SQL);
+SET hnsw_mmap.background_merge = off;
+DO \$\$ BEGIN FOR i IN 1..1000 LOOP UPDATE hm_churn.a SET n = i WHERE id = $id; END LOOP; END \$\$;
+VACUUM hm_churn.a;
+SQL
+my $grown = $node->safe_psql('postgres', "SELECT pg_relation_size('hm_churn.heap_l2')") - $size;
 cmp_ok($grown, '<=', 2 * 131072, "a row changed a thousand times costs the index little ($grown bytes)");
 ok(!server_crashed($node), 'the server never crashed');
 $node->stop;
