@@ -61,3 +61,51 @@ SELECT hm_test.mismatches('toast_loop', 'v', '<->', 1000, 10, 5) AS mismatches;
 REINDEX INDEX toast_loop_v;
 SELECT hm_test.mismatches('toast_loop', 'v', '<->', 1000, 10, 5) AS mismatches;
 DROP TABLE toast_loop;
+
+-- Merged, with dead rows and rows whose versions differ in another column only;
+-- out of line as it is, and compressed.  Merges happen where the test has them.
+SET hnsw_mmap.background_merge = off;
+CREATE TABLE toast_merge (id int PRIMARY KEY, n int DEFAULT 0, body text, v real[]) WITH (autovacuum_enabled = off);
+ALTER TABLE toast_merge ALTER v SET STORAGE EXTERNAL;
+INSERT INTO toast_merge (id, v) SELECT i, hm_test.vec(i, 600) FROM generate_series(1, 300) AS i;
+SELECT pg_relation_size(reltoastrelid) > 300 * 2400 AS out_of_line FROM pg_class WHERE relname = 'toast_merge';
+SET client_min_messages = error;
+CREATE INDEX toast_merge_heap ON toast_merge USING hnsw_mmap (v);
+CREATE INDEX toast_merge_fp16 ON toast_merge USING hnsw_mmap (v real_cosine_ops) WITH (vectors = 'fp16');
+RESET client_min_messages;
+CREATE VIEW toast_merge_state AS
+SELECT i::regclass AS index, log_live, table_rows,
+       (SELECT hm_test.mismatches('toast_merge', 'v', operator, 600, 10, 10)) AS mismatches
+  FROM (VALUES ('toast_merge_heap', '<->'), ('toast_merge_fp16', '<=>')) AS t (i, operator), hnsw_mmap_check(i::regclass, true);
+SET hnsw_mmap.ef_search = 400;
+INSERT INTO toast_merge (id, v) SELECT i, hm_test.vec(i, 600) FROM generate_series(301, 330) AS i;
+-- The same vector again, out of line beside compressed, and none.
+ALTER TABLE toast_merge ALTER v SET STORAGE EXTENDED;
+INSERT INTO toast_merge (id, v) SELECT i, hm_test.vec(i - 100, 600) FROM generate_series(401, 410) AS i;
+INSERT INTO toast_merge (id, v) SELECT i, array_fill(i::real, ARRAY[600]) FROM generate_series(411, 415) AS i;
+INSERT INTO toast_merge (id) VALUES (416), (417);
+SELECT * FROM toast_merge_state;
+SELECT inserted, duplicates FROM hnsw_mmap_merge('toast_merge_heap');
+SELECT inserted, duplicates FROM hnsw_mmap_merge('toast_merge_fp16');
+SELECT * FROM toast_merge_state;
+UPDATE toast_merge SET n = 1 WHERE id <= 5;
+UPDATE toast_merge SET body = repeat(md5(id::text), 100) WHERE id BETWEEN 6 AND 10;
+UPDATE toast_merge SET v = hm_test.vec(-id, 600) WHERE id BETWEEN 11 AND 20;
+DELETE FROM toast_merge WHERE id BETWEEN 21 AND 80;
+SELECT count(hnsw_mmap_merge(index)) AS merged FROM toast_merge_state;
+SELECT * FROM toast_merge_state;
+-- So many are dead that the next merge makes one part of all.
+VACUUM (INDEX_CLEANUP ON) toast_merge;
+INSERT INTO toast_merge (id, v) SELECT i, hm_test.vec(i, 600) FROM generate_series(501, 520) AS i;
+SELECT count(hnsw_mmap_merge(index)) AS merged FROM toast_merge_state;
+SELECT * FROM toast_merge_state;
+SELECT count(hnsw_mmap_merge(index, full => true)) AS merged FROM toast_merge_state;
+SELECT * FROM toast_merge_state;
+-- All of them rewritten, and the index with them.
+SET client_min_messages = error;
+VACUUM (FULL) toast_merge;
+RESET client_min_messages;
+SELECT * FROM toast_merge_state;
+DROP VIEW toast_merge_state;
+DROP TABLE toast_merge;
+RESET hnsw_mmap.background_merge;

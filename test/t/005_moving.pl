@@ -1,4 +1,5 @@
-# Indexes that are dumped, backed up, moved or emptied (scenarios 12, 13, 16).
+# Indexes in use (HmWorn) that are dumped, backed up, moved or emptied, and are
+# used and merged on (scenarios 12, 13, 16).
 
 use strict;
 use warnings;
@@ -6,21 +7,22 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use HmTest;
+use HmWorn;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $dim = 16;
-my $node = new_node('moving', "allow_in_place_tablespaces = on\n", allows_streaming => 1, extra => ['--data-checksums']);
+my $node = new_node('moving', "allow_in_place_tablespaces = on\nhnsw_mmap.background_merge = off\n", allows_streaming => 1, extra => ['--data-checksums']);
 
 sub works
 {
 	my ($what, $table, $on, $database) = @_;
 
-	is(compare($on // $node, $table, $dim, $database), 0, "$what: full recall");
-	is(complete($on // $node, $table, $dim, $database), 't', "$what: every row once");
+	is(sound($on // $node, $table, $dim, $database), 'sound', $what);
 }
 
+prepare_worn($node);
 fill($node, 'items', $dim, 1, 3000);
 $node->safe_psql('postgres', <<SQL);
 INSERT INTO items (id) VALUES (5001), (5002);
@@ -30,11 +32,15 @@ CREATE INDEX items_expression ON items USING hnsw_mmap ((v::float2[])) WITH (vec
 INSERT INTO items (id, v) SELECT i, hm_test.vec(i, $dim) FROM generate_series(3001, 3200) AS i;
 DELETE FROM items WHERE id % 10 = 0;
 VACUUM items;
-CREATE UNLOGGED TABLE passing (id int, v real[]);
+CREATE UNLOGGED TABLE passing (id int, n int DEFAULT 0, v real[]);
 CREATE INDEX passing_v ON passing USING hnsw_mmap (v);
-INSERT INTO passing SELECT i, hm_test.vec(i, $dim) FROM generate_series(1, 500) AS i;
+INSERT INTO passing (id, v) SELECT i, hm_test.vec(i, $dim) FROM generate_series(1, 500) AS i;
+SELECT hnsw_mmap_merge('passing_v');
 SQL
+wear($node, 'items', $dim);
+wear($node, 'passing', $dim);
 works('at first', 'items');
+works('at first, unlogged', 'passing');
 
 # ---- pg_dump and restore ----
 
@@ -68,8 +74,9 @@ isnt($rc, 0, 'the extension cannot be dropped while indexes need it');
 $node->safe_psql('restored_plain', 'DROP EXTENSION hnsw_mmap CASCADE');
 is($node->safe_psql('restored_plain', "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%hnsw_mmap%'"), '0', 'CASCADE drops them');
 is($node->safe_psql('restored_plain', 'SELECT count(*) FROM items'), $node->safe_psql('postgres', 'SELECT count(*) FROM items'), 'and no row');
-$node->safe_psql('restored_plain', "CREATE EXTENSION hnsw_mmap; CREATE INDEX ON items USING hnsw_mmap (v)");
+$node->safe_psql('restored_plain', "CREATE EXTENSION hnsw_mmap; CREATE INDEX items_v ON items USING hnsw_mmap (v)");
 works('extension created anew', 'items', $node, 'restored_plain');
+goes_on('extension created anew', $node, 'items', $dim, 'restored_plain');
 
 # ---- base backup, with page checksums verified ----
 
@@ -80,6 +87,8 @@ my $restored = PostgreSQL::Test::Cluster->new('restored');
 $restored->init_from_backup($node, 'backup');
 $restored->start;
 works('base backup', 'items', $restored);
+is_worn($restored, 'items');
+goes_on('base backup', $restored, 'items', $dim);
 is($restored->safe_psql('postgres', 'SELECT count(*) FROM passing'), '0', 'base backup: the unlogged table is empty');
 is(complete($restored, 'passing', $dim), 't', 'base backup: its index answers');
 $restored->stop;
@@ -90,33 +99,45 @@ $node->stop;
 command_ok([ 'pg_checksums', '--check', '-D', $node->data_dir ], 'pg_checksums accepts every page');
 $node->start;
 works('after a restart', 'items');
+works('after a restart, unlogged', 'passing');
 
 # ---- SET TABLESPACE, CLUSTER ----
 
 $node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION ''");
 $node->safe_psql('postgres', 'ALTER INDEX items_v SET TABLESPACE elsewhere');
 works('index moved', 'items');
+is_worn($node, 'items');
 $node->safe_psql('postgres', 'ALTER TABLE items SET TABLESPACE elsewhere');
 works('table moved', 'items');
 kill_server($node);
 $node->start;
 works('moved, after a crash', 'items');
+goes_on('moved', $node, 'items', $dim);
+$node->safe_psql('postgres', 'BEGIN; ALTER INDEX items_v SET TABLESPACE pg_default; ' . live('items', $dim, 50)
+	  . "SELECT hnsw_mmap_merge('items_v'); " . verdict_of('items', $dim) . 'ROLLBACK');
+works('move rolled back', 'items');
+wear($node, 'items', $dim);
 $node->safe_psql('postgres', 'CLUSTER items USING items_pkey');
 works('clustered', 'items');
+wear($node, 'items', $dim);
 $node->safe_psql('postgres', 'ALTER DATABASE restored_custom SET TABLESPACE elsewhere');
 works('database moved', 'items', $node, 'restored_custom');
+wear($node, 'items', $dim, 'restored_custom');
 
 # ---- unlogged after a crash ----
 
+$node->safe_psql('postgres', "INSERT INTO passing (id, v) SELECT i, hm_test.vec(i, $dim) FROM generate_series(1, 500) AS i; SELECT hnsw_mmap_merge('passing_v')");
+wear($node, 'passing', $dim);
 works('unlogged', 'passing');
 kill_server($node);
 $node->start;
 is($node->safe_psql('postgres', 'SELECT count(*) FROM passing'), '0', 'unlogged, after a crash: empty');
 is(complete($node, 'passing', $dim), 't', 'unlogged, after a crash: the index answers');
-$node->safe_psql('postgres', "INSERT INTO passing SELECT i, hm_test.vec(i, 5) FROM generate_series(1, 300) AS i");
-is(compare($node, 'passing', 5), 0, 'unlogged, after a crash: in use again, with another dimension');
+$node->safe_psql('postgres', "INSERT INTO passing (id, v) SELECT i, hm_test.vec(i, 5) FROM generate_series(1, 300) AS i");
+is(sound($node, 'passing', 5), 'sound', 'unlogged, after a crash: in use again, with another dimension');
+goes_on('unlogged, after a crash', $node, 'passing', 5);
 $node->restart;
-is(compare($node, 'passing', 5), 0, 'unlogged, after a clean restart: still there');
+is(sound($node, 'passing', 5), 'sound', 'unlogged, after a clean restart: still there');
 
 # ---- other tools that read every page ----
 
@@ -133,8 +154,13 @@ foreach my $extension ('pg_prewarm', 'pageinspect', 'amcheck', 'pgstattuple')
 		}
 		elsif ($extension eq 'pageinspect')
 		{
-			is($node->safe_psql('postgres', "SELECT bool_and(lower = upper AND upper = special OR lower = 0) FROM generate_series(0, pg_relation_size('items_v') / 8192 - 1) AS b,"
-					. " page_header(get_raw_page('items_v', b::int))"), 't', 'no page has a hole that a backup may drop');
+			# Holes are left out of images in the log: only pages of the index's own log have one.
+			is($node->safe_psql('postgres', <<SQL), 't', 'no page has a hole that holds anything');
+SELECT bool_and(lower = upper AND upper = special OR upper = special AND upper = 8192 AND substr(page, lower + 1) = substr(zeros, lower + 1))
+  FROM generate_series(0, pg_relation_size('items_v') / 8192 - 1) AS b, get_raw_page('items_v', b::int) AS page, page_header(page),
+       decode(repeat('00', 8192), 'hex') AS zeros
+ WHERE page <> zeros
+SQL
 		}
 		elsif ($extension eq 'amcheck')
 		{
@@ -169,6 +195,9 @@ command_ok(
 $new->start;
 works('upgraded', 'items', $new);
 works('upgraded, another database', 'items', $new, 'restored_custom');
+is_worn($new, 'items', 'restored_custom');
+goes_on('upgraded', $new, 'items', $dim);
+goes_on('upgraded, another database', $new, 'items', $dim, 'restored_custom');
 $new->stop;
 
 done_testing();
