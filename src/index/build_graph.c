@@ -29,6 +29,7 @@
 #include "graph/codes.h"
 #include "index/build_state.h"
 #include "index/index.h"
+#include "index/memory.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "pgstat.h"
@@ -98,20 +99,6 @@ typedef struct Participant
 
 extern PGDLLEXPORT void hm_build_worker(dsm_segment *segment, shm_toc *toc);
 
-/* Memory for the graph floor: NULL, not an error, when there is none. */
-static void *
-allocate(void *state, size_t size)
-{
-	return MemoryContextAllocExtended(state, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
-}
-
-static void
-release(void *state, void *pointer)
-{
-	if (pointer != NULL)
-		pfree(pointer);
-}
-
 static void
 score(const HmBuildScorer *scorer, uint32_t from, const uint32_t *ids, int n, float *distance)
 {
@@ -127,7 +114,7 @@ participant_create(BuildShared *shared, const HmScratch *copies, const HmScratch
 				   const HmScratch *graph, bool leader)
 {
 	Participant *participant = palloc0(sizeof(Participant));
-	HmAllocator allocator = {allocate, release, CurrentMemoryContext};
+	HmAllocator allocator = hm_context_allocator(CurrentMemoryContext);
 
 	participant->shared = shared;
 	participant->leader = leader;

@@ -22,7 +22,6 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
-#include "common/hashfn.h"
 #include "index/build_state.h"
 #include "index/index.h"
 #include "index/element.h"
@@ -164,14 +163,12 @@ add_vector(BuildScan *scan, const HmVector *vector, const HmElement *element, It
 {
 	HmBuildState *build = scan->build;
 	uint64		size = build->meta.dim * sizeof(uint16);
-	size_t		component = vector->kind == HM_F32 ? sizeof(float) : sizeof(uint16);
 	StoreCall	call = {
 		.scan = scan,
 		.ref = {.tid = *tid, .fingerprint = element->fingerprint}
 	};
 
-	call.hash = hash_bytes_extended((const unsigned char *) vector->data,
-									(int) (vector->dim * component), scan->hash_seed);
+	call.hash = hm_vector_hash(vector, scan->hash_seed);
 
 	if (build->element_count == HM_NO_ID - 1 || build->posting_count == UINT32_MAX)
 		ereport(ERROR,

@@ -21,6 +21,7 @@
 
 #include "index/graphscan.h"
 #include "index/index.h"
+#include "index/memory.h"
 #include "miscadmin.h"
 #include "storage/guard.h"
 #include "storage/testpoint.h"
@@ -34,22 +35,6 @@
 /* Working memory that no scan uses at present. */
 static HmSearch *idle_search;
 
-static void *
-allocate(void *state, size_t size)
-{
-	if (size > MaxAllocHugeSize)
-		return NULL;
-	return MemoryContextAllocExtended(TopMemoryContext, size,
-									  MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
-}
-
-static void
-release(void *state, void *pointer)
-{
-	if (pointer != NULL)
-		pfree(pointer);
-}
-
 static void
 out_of_memory(void)
 {
@@ -62,7 +47,7 @@ out_of_memory(void)
 HmSearch *
 hm_graph_search_get(void)
 {
-	static const HmAllocator allocator = {allocate, release, NULL};
+	HmAllocator allocator = hm_context_allocator(TopMemoryContext);
 	HmSearch   *search = idle_search;
 
 	idle_search = NULL;

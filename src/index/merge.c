@@ -110,27 +110,6 @@ hm_merge_enter(HmMergeState *merge, HmMergePhase phase, uint64 total)
 	hm_merge_progress(merge, 0);
 }
 
-static void *
-allocate(void *state, size_t size)
-{
-	if (size > MaxAllocHugeSize)
-		return NULL;
-	return MemoryContextAllocExtended(state, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
-}
-
-static void
-release(void *state, void *pointer)
-{
-	if (pointer != NULL)
-		pfree(pointer);
-}
-
-HmAllocator
-hm_merge_allocator(void)
-{
-	return (HmAllocator) {allocate, release, CurrentMemoryContext};
-}
-
 void
 hm_merge_out_of_memory(const HmMergeState *merge)
 {
@@ -188,8 +167,9 @@ hm_merge_is_due(const HmDirectory *directory)
 		many_are_dead(&directory->meta);
 }
 
-bool
-hm_merge_is_overdue(const HmDirectory *directory)
+/* True when the log is so long that an inserter should help itself. */
+static bool
+is_overdue(const HmDirectory *directory)
 {
 	return log_entries(&directory->meta) >= OVERDUE_FACTOR * (uint64) hm_merge_log_entries;
 }
@@ -476,7 +456,7 @@ hm_merge_consider(Relation heap, Relation index, const HmDirectory *directory)
 	 * appear to have read the rows that a merge looks at.
 	 */
 	if (RelationUsesLocalBuffers(index) ||
-		(hm_merge_is_overdue(directory) && !IsolationIsSerializable()))
+		(is_overdue(directory) && !IsolationIsSerializable()))
 	{
 		if (ActiveSnapshotSet())
 			merge_inline(heap, index);

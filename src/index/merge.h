@@ -78,9 +78,6 @@ extern HmMergeResult hm_merge(Relation heap, Relation index, HmMergeMode mode, b
  */
 extern bool hm_merge_is_due(const HmDirectory *directory);
 
-/* True when the log is so long that an inserter should help itself. */
-extern bool hm_merge_is_overdue(const HmDirectory *directory);
-
 /*
  * After an insertion: asks for a merge if one is due, or merges if it is
  * overdue.  directory: as read for the insertion, or since.

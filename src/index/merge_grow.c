@@ -420,7 +420,7 @@ void
 hm_merge_grow(HmMergeState *merge)
 {
 	const HmMeta *meta = &merge->directory.meta;
-	HmAllocator allocator = hm_merge_allocator();
+	HmAllocator allocator = hm_context_allocator(CurrentMemoryContext);
 	GrowState  *grow;
 
 	/* nothing but rows outside of the graph */

@@ -297,7 +297,7 @@ hm_merge_read_parts(HmMergeState *merge)
 {
 	const HmMeta *meta = &merge->directory.meta;
 	uint64		total = (uint64) merge->stored + merge->entry_count;
-	HmAllocator allocator = hm_merge_allocator();
+	HmAllocator allocator = hm_context_allocator(CurrentMemoryContext);
 
 	if (total >= HM_NO_ID)
 		ereport(ERROR,

@@ -21,6 +21,7 @@
 #include "graph/grow.h"
 #include "graph/overlay.h"
 #include "index/codecache.h"
+#include "index/memory.h"
 #include "index/merge.h"
 #include "index/reader.h"
 #include "index/row.h"
@@ -117,8 +118,6 @@ extern void hm_merge_enter(HmMergeState *merge, HmMergePhase phase, uint64 total
 /* Notes that so many steps of the phase are done; a place where a merge may be stopped. */
 extern void hm_merge_progress(HmMergeState *merge, uint64 done);
 
-/* Memory of the merge's context for the graph floor: NULL when there is none. */
-extern HmAllocator hm_merge_allocator(void);
 extern void hm_merge_out_of_memory(const HmMergeState *merge) pg_attribute_noreturn();
 
 /* Appends a TID. */

@@ -18,11 +18,11 @@
 #include "index/merge_state.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/latch.h"
 #include "storage/part.h"
 #include "storage/space.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
-#include "storage/latch.h"
 #include "storage/testpoint.h"
 
 /* Milliseconds between looks whether VACUUM is done. */

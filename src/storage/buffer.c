@@ -43,12 +43,3 @@ hm_buffer_read(Relation index, BlockNumber block, int lock_mode)
 	LockBuffer(buffer, lock_mode);
 	return buffer;
 }
-
-Buffer
-hm_buffer_extend(Relation index)
-{
-	Buffer		buffer = ReadBuffer(index, P_NEW);
-
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	return buffer;
-}

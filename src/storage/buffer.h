@@ -21,10 +21,4 @@
  */
 extern Buffer hm_buffer_read(Relation index, BlockNumber block, int lock_mode);
 
-/*
- * Extends the file by a page; returns its exclusively locked buffer.  The
- * caller holds the relation's extension lock unless the relation is local.
- */
-extern Buffer hm_buffer_extend(Relation index);
-
 #endif							/* HM_STORAGE_BUFFER_H */
