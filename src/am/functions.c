@@ -89,15 +89,18 @@ hm_open_index(Oid index_oid, LOCKMODE lock, Relation *heap)
 						   get_rel_name(table_oid));
 	}
 
-	if (get_rel_relkind(index_oid) == '\0')
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", index_oid)));
-
 	/* The table before the index, as everybody locks them. */
 	if (heap != NULL)
-		*heap = OidIsValid(table_oid) ? table_open(table_oid, AccessShareLock) : NULL;
-	index = index_open(index_oid, lock);
+	{
+		*heap = NULL;
+		if (OidIsValid(table_oid))
+		{
+			hm_lock_relation(table_oid, AccessShareLock);
+			*heap = table_open(table_oid, NoLock);
+		}
+	}
+	hm_lock_relation(index_oid, lock);
+	index = index_open(index_oid, NoLock);
 
 	/* Between the two the index may have been dropped and its OID used again. */
 	if (heap != NULL && (*heap == NULL || table_oid != IndexGetRelation(index_oid, false)))

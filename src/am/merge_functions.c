@@ -60,8 +60,10 @@ open_for_merge(Oid index_oid, Relation *table, Relation *index)
 	check_maintain(table_oid, index_oid);
 
 	/* The table first, as everybody does; it may have gone, or changed hands. */
-	*table = table_open(table_oid, TABLE_LOCK);
-	*index = index_open(index_oid, INDEX_LOCK);
+	hm_lock_relation(table_oid, TABLE_LOCK);
+	*table = table_open(table_oid, NoLock);
+	hm_lock_relation(index_oid, INDEX_LOCK);
+	*index = index_open(index_oid, NoLock);
 	if (IndexGetRelation(index_oid, true) != table_oid)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

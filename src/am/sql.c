@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/amapi.h"
+#include "access/relation.h"
 #include "am/sql.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
@@ -45,6 +46,18 @@ hm_result_end(HmResult *result)
 		elog(ERROR, "function returns %d columns, but is declared with %d",
 			 result->columns, result->descriptor->natts);
 	return HeapTupleGetDatum(heap_form_tuple(result->descriptor, result->values, result->nulls));
+}
+
+void
+hm_lock_relation(Oid relation, LOCKMODE lock)
+{
+	Relation	locked = try_relation_open(relation, lock);
+
+	if (locked == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relation)));
+	relation_close(locked, NoLock);
 }
 
 void
