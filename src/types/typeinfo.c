@@ -310,23 +310,9 @@ hm_check_dimensions(int left, int right)
 				 errmsg("different vector dimensions %d and %d", left, right)));
 }
 
-/*
- * The operator classes' support functions: internal -> internal, giving a
- * pointer to a constant of this library.
- */
-#define OPCLASS_SUPPORT(name, type_info, metric_id) \
-PG_FUNCTION_INFO_V1(name); \
-Datum \
-name(PG_FUNCTION_ARGS) \
-{ \
-	static const HmOpclass opclass = {.type = &(type_info), .metric = (metric_id)}; \
-\
-	PG_RETURN_POINTER(&opclass); \
-}
-
-OPCLASS_SUPPORT(hm_real_l2_support, hm_type_real_array, HM_L2)
-OPCLASS_SUPPORT(hm_real_ip_support, hm_type_real_array, HM_INNER_PRODUCT)
-OPCLASS_SUPPORT(hm_real_cosine_support, hm_type_real_array, HM_COSINE)
-OPCLASS_SUPPORT(hm_float2_l2_support, hm_type_float2_array, HM_L2)
-OPCLASS_SUPPORT(hm_float2_ip_support, hm_type_float2_array, HM_INNER_PRODUCT)
-OPCLASS_SUPPORT(hm_float2_cosine_support, hm_type_float2_array, HM_COSINE)
+HM_OPCLASS_SUPPORT(hm_real_l2_support, hm_type_real_array, HM_L2)
+HM_OPCLASS_SUPPORT(hm_real_ip_support, hm_type_real_array, HM_INNER_PRODUCT)
+HM_OPCLASS_SUPPORT(hm_real_cosine_support, hm_type_real_array, HM_COSINE)
+HM_OPCLASS_SUPPORT(hm_float2_l2_support, hm_type_float2_array, HM_L2)
+HM_OPCLASS_SUPPORT(hm_float2_ip_support, hm_type_float2_array, HM_INNER_PRODUCT)
+HM_OPCLASS_SUPPORT(hm_float2_cosine_support, hm_type_float2_array, HM_COSINE)

@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "types/metric.h"
 
 /* A SQL type whose values are vectors. */
@@ -51,6 +52,20 @@ typedef struct HmOpclass
 	const HmTypeInfo *type;		/* of the indexed column */
 	HmMetric	metric;
 } HmOpclass;
+
+/*
+ * Defines the support function of an operator class, internal -> internal,
+ * which gives a pointer to a constant of this library.
+ */
+#define HM_OPCLASS_SUPPORT(name, type_info, metric_id) \
+PG_FUNCTION_INFO_V1(name); \
+Datum \
+name(PG_FUNCTION_ARGS) \
+{ \
+	static const HmOpclass opclass = {.type = &(type_info), .metric = (metric_id)}; \
+\
+	PG_RETURN_POINTER(&opclass); \
+}
 
 extern const HmTypeInfo hm_type_real_array;
 extern const HmTypeInfo hm_type_float2_array;
