@@ -397,6 +397,428 @@ CREATE OPERATOR <=> (
 COMMENT ON OPERATOR <=> (float2[], float2[]) IS 'cosine distance';
 
 --
+-- Attached vector files
+--
+
+-- A file is a server of this wrapper, which has no tables.  Its options: path
+-- (absolute); format (npy, fvecs, raw; default: what the path ends in); dtype
+-- (f2, f4) and dim, needed for raw, otherwise what the file has to have; offset
+-- (raw only); number (by which values refer to the file; default: a hash of the
+-- server's name, so add the option before renaming such a server); rows (how
+-- many may be read).  Only superusers and members of pg_read_server_files may
+-- set options; whoever has USAGE on the server may read the vectors.
+
+CREATE FUNCTION hnsw_mmap_file_validator(text[], oid) RETURNS void
+	AS 'MODULE_PATHNAME', 'hm_file_validator'
+	LANGUAGE C STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_file_validator(text[], oid) IS 'validator of foreign-data wrapper hnsw_mmap_file';
+
+CREATE FOREIGN DATA WRAPPER hnsw_mmap_file
+	NO HANDLER VALIDATOR hnsw_mmap_file_validator;
+COMMENT ON FOREIGN DATA WRAPPER hnsw_mmap_file IS 'files of vectors, to which values of type extvec refer';
+GRANT USAGE ON FOREIGN DATA WRAPPER hnsw_mmap_file TO pg_read_server_files;
+
+CREATE TYPE extvec;
+
+CREATE FUNCTION extvec_in(cstring) RETURNS extvec
+	AS 'MODULE_PATHNAME', 'hm_extvec_in'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_in(cstring) IS 'text input of extvec';
+
+CREATE FUNCTION extvec_out(extvec) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'hm_extvec_out'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_out(extvec) IS 'text output of extvec';
+
+CREATE FUNCTION extvec_recv(internal) RETURNS extvec
+	AS 'MODULE_PATHNAME', 'hm_extvec_recv'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_recv(internal) IS 'binary input of extvec';
+
+CREATE FUNCTION extvec_send(extvec) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'hm_extvec_send'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_send(extvec) IS 'binary output of extvec';
+
+CREATE TYPE extvec (
+	INPUT = extvec_in,
+	OUTPUT = extvec_out,
+	RECEIVE = extvec_recv,
+	SEND = extvec_send,
+	INTERNALLENGTH = 16,
+	ALIGNMENT = double,
+	STORAGE = plain
+);
+COMMENT ON TYPE extvec IS 'a vector that is row n of an attached file, written file:n, 16 bytes';
+
+CREATE FUNCTION hnsw_mmap_extvec(file name, "row" bigint) RETURNS extvec
+	AS 'MODULE_PATHNAME', 'hm_sql_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_extvec(name, bigint) IS 'a row of an attached file, counted from 0; whether the file has it shows when it is used';
+
+CREATE FUNCTION extvec_file(extvec) RETURNS name
+	AS 'MODULE_PATHNAME', 'hm_extvec_file'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_file(extvec) IS 'the name of the attached file, NULL if no server has its number, or two have';
+
+CREATE FUNCTION extvec_number(extvec) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'hm_extvec_number'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_number(extvec) IS 'the number of the attached file';
+
+CREATE FUNCTION extvec_row(extvec) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'hm_extvec_row'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_row(extvec) IS 'the row, counted from 0';
+
+-- Explicit or by assignment: a vector that is read by itself should be asked for.
+
+CREATE FUNCTION extvec_to_real_array(extvec) RETURNS real[]
+	AS 'MODULE_PATHNAME', 'hm_extvec_to_real_array'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION extvec_to_real_array(extvec) IS 'the vector, read from its file';
+
+CREATE CAST (extvec AS real[]) WITH FUNCTION extvec_to_real_array(extvec) AS ASSIGNMENT;
+
+-- References compare by file number, then by row, and without their files.
+
+CREATE FUNCTION extvec_lt(extvec, extvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_extvec_lt'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_lt(extvec, extvec) IS 'implementation of <';
+
+CREATE FUNCTION extvec_le(extvec, extvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_extvec_le'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_le(extvec, extvec) IS 'implementation of <=';
+
+CREATE FUNCTION extvec_eq(extvec, extvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_extvec_eq'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_eq(extvec, extvec) IS 'implementation of =';
+
+CREATE FUNCTION extvec_ne(extvec, extvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_extvec_ne'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_ne(extvec, extvec) IS 'implementation of <>';
+
+CREATE FUNCTION extvec_ge(extvec, extvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_extvec_ge'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_ge(extvec, extvec) IS 'implementation of >=';
+
+CREATE FUNCTION extvec_gt(extvec, extvec) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'hm_extvec_gt'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_gt(extvec, extvec) IS 'implementation of >';
+
+CREATE OPERATOR < (
+	LEFTARG = extvec, RIGHTARG = extvec, FUNCTION = extvec_lt,
+	COMMUTATOR = >, NEGATOR = >=,
+	RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+COMMENT ON OPERATOR < (extvec, extvec) IS 'less than, by file number and row';
+
+CREATE OPERATOR <= (
+	LEFTARG = extvec, RIGHTARG = extvec, FUNCTION = extvec_le,
+	COMMUTATOR = >=, NEGATOR = >,
+	RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+COMMENT ON OPERATOR <= (extvec, extvec) IS 'less than or equal, by file number and row';
+
+CREATE OPERATOR = (
+	LEFTARG = extvec, RIGHTARG = extvec, FUNCTION = extvec_eq,
+	COMMUTATOR = =, NEGATOR = <>,
+	RESTRICT = eqsel, JOIN = eqjoinsel,
+	HASHES, MERGES
+);
+COMMENT ON OPERATOR = (extvec, extvec) IS 'equal, by file number and row';
+
+CREATE OPERATOR <> (
+	LEFTARG = extvec, RIGHTARG = extvec, FUNCTION = extvec_ne,
+	COMMUTATOR = <>, NEGATOR = =,
+	RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR <> (extvec, extvec) IS 'not equal, by file number and row';
+
+CREATE OPERATOR >= (
+	LEFTARG = extvec, RIGHTARG = extvec, FUNCTION = extvec_ge,
+	COMMUTATOR = <=, NEGATOR = <,
+	RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+COMMENT ON OPERATOR >= (extvec, extvec) IS 'greater than or equal, by file number and row';
+
+CREATE OPERATOR > (
+	LEFTARG = extvec, RIGHTARG = extvec, FUNCTION = extvec_gt,
+	COMMUTATOR = <, NEGATOR = <=,
+	RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+COMMENT ON OPERATOR > (extvec, extvec) IS 'greater than, by file number and row';
+
+CREATE FUNCTION extvec_cmp(extvec, extvec) RETURNS integer
+	AS 'MODULE_PATHNAME', 'hm_extvec_cmp'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_cmp(extvec, extvec) IS 'less-equal-greater: negative, zero or positive';
+
+CREATE FUNCTION extvec_hash(extvec) RETURNS integer
+	AS 'MODULE_PATHNAME', 'hm_extvec_hash'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_hash(extvec) IS 'hash';
+
+CREATE FUNCTION extvec_hash_extended(extvec, bigint) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'hm_extvec_hash_extended'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION extvec_hash_extended(extvec, bigint) IS 'hash with a seed';
+
+CREATE OPERATOR CLASS extvec_ops DEFAULT FOR TYPE extvec USING btree AS
+	OPERATOR 1 <,
+	OPERATOR 2 <=,
+	OPERATOR 3 =,
+	OPERATOR 4 >=,
+	OPERATOR 5 >,
+	FUNCTION 1 extvec_cmp(extvec, extvec);
+COMMENT ON OPERATOR CLASS extvec_ops USING btree IS 'order of extvec';
+
+CREATE OPERATOR CLASS extvec_ops DEFAULT FOR TYPE extvec USING hash AS
+	OPERATOR 1 =,
+	FUNCTION 1 extvec_hash(extvec),
+	FUNCTION 2 extvec_hash_extended(extvec, bigint);
+COMMENT ON OPERATOR CLASS extvec_ops USING hash IS 'hashing of extvec';
+
+-- Distances read the files: they are STABLE, need USAGE on the servers, and
+-- raise an error if a file is not there.
+
+CREATE FUNCTION l2_distance(extvec, extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_l2_distance_extvec_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION l2_distance(extvec, extvec) IS 'Euclidean distance';
+
+CREATE FUNCTION l2_distance(extvec, real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_l2_distance_extvec_real'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION l2_distance(extvec, real[]) IS 'Euclidean distance';
+
+CREATE FUNCTION l2_distance(real[], extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_l2_distance_real_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION l2_distance(real[], extvec) IS 'Euclidean distance';
+
+CREATE FUNCTION l2_distance(extvec, float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_l2_distance_extvec_float2'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION l2_distance(extvec, float2[]) IS 'Euclidean distance';
+
+CREATE FUNCTION l2_distance(float2[], extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_l2_distance_float2_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION l2_distance(float2[], extvec) IS 'Euclidean distance';
+
+CREATE FUNCTION inner_product(extvec, extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_inner_product_extvec_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION inner_product(extvec, extvec) IS 'inner product';
+
+CREATE FUNCTION inner_product(extvec, real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_inner_product_extvec_real'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION inner_product(extvec, real[]) IS 'inner product';
+
+CREATE FUNCTION inner_product(real[], extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_inner_product_real_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION inner_product(real[], extvec) IS 'inner product';
+
+CREATE FUNCTION inner_product(extvec, float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_inner_product_extvec_float2'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION inner_product(extvec, float2[]) IS 'inner product';
+
+CREATE FUNCTION inner_product(float2[], extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_inner_product_float2_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION inner_product(float2[], extvec) IS 'inner product';
+
+CREATE FUNCTION negative_inner_product(extvec, extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_negative_inner_product_extvec_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION negative_inner_product(extvec, extvec) IS 'inner product times -1, so that the largest comes first';
+
+CREATE FUNCTION negative_inner_product(extvec, real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_negative_inner_product_extvec_real'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION negative_inner_product(extvec, real[]) IS 'inner product times -1, so that the largest comes first';
+
+CREATE FUNCTION negative_inner_product(real[], extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_negative_inner_product_real_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION negative_inner_product(real[], extvec) IS 'inner product times -1, so that the largest comes first';
+
+CREATE FUNCTION negative_inner_product(extvec, float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_negative_inner_product_extvec_float2'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION negative_inner_product(extvec, float2[]) IS 'inner product times -1, so that the largest comes first';
+
+CREATE FUNCTION negative_inner_product(float2[], extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_negative_inner_product_float2_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION negative_inner_product(float2[], extvec) IS 'inner product times -1, so that the largest comes first';
+
+CREATE FUNCTION cosine_distance(extvec, extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_cosine_distance_extvec_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION cosine_distance(extvec, extvec) IS '1 - cosine of the angle, 0 to 2; NaN where a vector is zero';
+
+CREATE FUNCTION cosine_distance(extvec, real[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_cosine_distance_extvec_real'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION cosine_distance(extvec, real[]) IS '1 - cosine of the angle, 0 to 2; NaN where a vector is zero';
+
+CREATE FUNCTION cosine_distance(real[], extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_cosine_distance_real_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION cosine_distance(real[], extvec) IS '1 - cosine of the angle, 0 to 2; NaN where a vector is zero';
+
+CREATE FUNCTION cosine_distance(extvec, float2[]) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_cosine_distance_extvec_float2'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION cosine_distance(extvec, float2[]) IS '1 - cosine of the angle, 0 to 2; NaN where a vector is zero';
+
+CREATE FUNCTION cosine_distance(float2[], extvec) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'hm_cosine_distance_float2_extvec'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 10;
+COMMENT ON FUNCTION cosine_distance(float2[], extvec) IS '1 - cosine of the angle, 0 to 2; NaN where a vector is zero';
+
+CREATE OPERATOR <-> (
+	LEFTARG = extvec, RIGHTARG = extvec, FUNCTION = l2_distance, COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (extvec, extvec) IS 'Euclidean distance';
+
+CREATE OPERATOR <-> (
+	LEFTARG = extvec, RIGHTARG = real[], FUNCTION = l2_distance, COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (extvec, real[]) IS 'Euclidean distance';
+
+CREATE OPERATOR <-> (
+	LEFTARG = real[], RIGHTARG = extvec, FUNCTION = l2_distance, COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (real[], extvec) IS 'Euclidean distance';
+
+CREATE OPERATOR <-> (
+	LEFTARG = extvec, RIGHTARG = float2[], FUNCTION = l2_distance, COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (extvec, float2[]) IS 'Euclidean distance';
+
+CREATE OPERATOR <-> (
+	LEFTARG = float2[], RIGHTARG = extvec, FUNCTION = l2_distance, COMMUTATOR = <->
+);
+COMMENT ON OPERATOR <-> (float2[], extvec) IS 'Euclidean distance';
+
+CREATE OPERATOR <#> (
+	LEFTARG = extvec, RIGHTARG = extvec, FUNCTION = negative_inner_product, COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (extvec, extvec) IS 'negative inner product';
+
+CREATE OPERATOR <#> (
+	LEFTARG = extvec, RIGHTARG = real[], FUNCTION = negative_inner_product, COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (extvec, real[]) IS 'negative inner product';
+
+CREATE OPERATOR <#> (
+	LEFTARG = real[], RIGHTARG = extvec, FUNCTION = negative_inner_product, COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (real[], extvec) IS 'negative inner product';
+
+CREATE OPERATOR <#> (
+	LEFTARG = extvec, RIGHTARG = float2[], FUNCTION = negative_inner_product, COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (extvec, float2[]) IS 'negative inner product';
+
+CREATE OPERATOR <#> (
+	LEFTARG = float2[], RIGHTARG = extvec, FUNCTION = negative_inner_product, COMMUTATOR = <#>
+);
+COMMENT ON OPERATOR <#> (float2[], extvec) IS 'negative inner product';
+
+CREATE OPERATOR <=> (
+	LEFTARG = extvec, RIGHTARG = extvec, FUNCTION = cosine_distance, COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (extvec, extvec) IS 'cosine distance';
+
+CREATE OPERATOR <=> (
+	LEFTARG = extvec, RIGHTARG = real[], FUNCTION = cosine_distance, COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (extvec, real[]) IS 'cosine distance';
+
+CREATE OPERATOR <=> (
+	LEFTARG = real[], RIGHTARG = extvec, FUNCTION = cosine_distance, COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (real[], extvec) IS 'cosine distance';
+
+CREATE OPERATOR <=> (
+	LEFTARG = extvec, RIGHTARG = float2[], FUNCTION = cosine_distance, COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (extvec, float2[]) IS 'cosine distance';
+
+CREATE OPERATOR <=> (
+	LEFTARG = float2[], RIGHTARG = extvec, FUNCTION = cosine_distance, COMMUTATOR = <=>
+);
+COMMENT ON OPERATOR <=> (float2[], extvec) IS 'cosine distance';
+
+-- hnsw_mmap_attach creates a server, or changes one that exists: options that are
+-- NULL stay as they were.  It opens the file and notes how many rows it has, so
+-- a file that has grown is attached again.  hnsw_mmap_detach drops the server;
+-- values that refer to it stay, and are errors to use until a server has its
+-- number again.
+
+CREATE FUNCTION hnsw_mmap_attach(
+	name name,
+	path text DEFAULT NULL,
+	format text DEFAULT NULL,
+	dtype text DEFAULT NULL,
+	dim integer DEFAULT NULL,
+	"offset" bigint DEFAULT NULL,
+	OUT name name,
+	OUT number bigint,
+	OUT format text,
+	OUT dtype text,
+	OUT rows bigint,
+	OUT dim integer,
+	OUT bytes bigint
+) RETURNS record
+	AS 'MODULE_PATHNAME', 'hm_sql_attach'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION hnsw_mmap_attach(name, text, text, text, integer, bigint) IS 'attaches a file of vectors under a name, or attaches it again as it is now';
+
+CREATE FUNCTION hnsw_mmap_detach(name name) RETURNS void
+	AS 'MODULE_PATHNAME', 'hm_sql_detach'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION hnsw_mmap_detach(name) IS 'detaches a file; values of type extvec that refer to it are not looked for';
+
+-- What is attached.  Path and format are for those who may use the server or
+-- choose files, the rest for those who may use it; problem says why a file cannot
+-- be read.  resident_bytes, how much of it is in memory, is NULL unless the
+-- server's operating system user owns the file or may write it.
+
+CREATE FUNCTION hnsw_mmap_file_list(
+	OUT name name,
+	OUT number bigint,
+	OUT path text,
+	OUT format text,
+	OUT dtype text,
+	OUT rows bigint,
+	OUT dim integer,
+	OUT bytes bigint,
+	OUT resident_bytes bigint,
+	OUT problem text
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'hm_sql_file_list'
+	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION hnsw_mmap_file_list() IS 'files that are attached in this database';
+
+CREATE VIEW hnsw_mmap_files AS SELECT * FROM hnsw_mmap_file_list();
+COMMENT ON VIEW hnsw_mmap_files IS 'files that are attached in this database';
+GRANT SELECT ON hnsw_mmap_files TO PUBLIC;
+
+--
 -- Access method
 --
 

@@ -16,6 +16,7 @@
 #include "access/xloginsert.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
 #include "commands/vacuum.h"
 #include "common/relpath.h"
 #include "pgstat.h"
@@ -73,6 +74,17 @@ hm_maintain_check(Oid table, Oid user)
 	return object_ownercheck(RelationRelationId, table, user) ? ACLCHECK_OK : ACLCHECK_NOT_OWNER;
 #else
 	return pg_class_ownercheck(table, user) ? ACLCHECK_OK : ACLCHECK_NOT_OWNER;
+#endif
+}
+
+/* Whether a user has USAGE on a foreign server. */
+static inline AclResult
+hm_server_usage_check(Oid server, Oid user)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ForeignServerRelationId, server, user, ACL_USAGE);
+#else
+	return pg_foreign_server_aclcheck(server, user, ACL_USAGE);
 #endif
 }
 

@@ -28,6 +28,7 @@
 #include "postgres.h"
 
 #include "base.h"
+#include "compat.h"
 
 /* A mapped file. */
 typedef struct HmFile
