@@ -56,7 +56,8 @@ def parse_arguments():
     index = parser.add_argument_group("index")
     index.add_argument("--m", type=int, default=16, help="of every index")
     index.add_argument("--ef-construction", type=int, default=200, metavar="N", help="of every index")
-    index.add_argument("--modes", type=words, default="heap,fp16", help="hnsw_mmap's `vectors` options to measure, or none")
+    index.add_argument("--modes", type=words, default="heap,fp16",
+                       help="hnsw_mmap's `vectors` options to measure, file (half-precision vectors in a file), or none")
     index.add_argument("--memory", type=words, default="1GB", metavar="LIST",
                        help="maintenance_work_mem: one build for each, the last one is searched")
     index.add_argument("--workers", type=int, default=1, metavar="N", help="parallel workers of a build, besides the session")
@@ -122,7 +123,10 @@ class Bench:
         self.say("loading")
         if self.arguments.modes:
             server.execute(connection, "CREATE EXTENSION hnsw_mmap")
-        for table, rows in (("base", self.collection.base), ("queries", self.collection.queries)):
+        tables = [("queries", self.collection.queries)]
+        if self.arguments.modes != ["file"] or not self.arguments.no_pgvector:
+            tables.append(("base", self.collection.base))
+        for table, rows in tables:
             server.execute(connection, f"CREATE TABLE {table} (id integer PRIMARY KEY, embedding real[])")
             server.execute(connection, f"ALTER TABLE {table} ALTER embedding SET STORAGE MAIN,"
                                        f" SET (parallel_workers = {self.arguments.workers})")
@@ -178,7 +182,10 @@ def run(arguments, work, say):
         bench.load()
         found = None
         for mode in arguments.modes:
-            system = systems.HnswMmap(mode, collection, arguments, say)
+            if mode == "file":
+                system = systems.HnswMmapFile(collection, arguments, work, say)
+            else:
+                system = systems.HnswMmap(mode, collection, arguments, say)
             bench.measure(system, peers)
             if arguments.connections:
                 found = bench.results[-1]

@@ -213,6 +213,30 @@ class HnswMmap(ServerIndex):
         return found
 
 
+class HnswMmapFile(HnswMmap):
+    """hnsw_mmap over a file of half-precision vectors: the table has references to its rows."""
+
+    kind, table, index = "hnsw_mmap", "base_file", "base_file_hnsw_mmap"
+
+    def __init__(self, collection, arguments, work, say):
+        self.path = os.path.join(work, "base-half.npy")
+        super().__init__("file", collection, arguments, say)
+
+    def prepare(self, collection):
+        self.operator_class = f"extvec_{self.arguments.metric}_ops"
+        self.options = f"m = {self.arguments.m}, ef_construction = {self.arguments.ef_construction}"
+        np.save(self.path, collection.base.astype(np.float16))
+        os.chmod(self.path, 0o644)
+        connection = server.connect()
+        server.execute(connection, "SELECT hnsw_mmap_attach('bench', %s)", (self.path,))
+        server.execute(connection, f"CREATE TABLE {self.table} (id integer PRIMARY KEY, embedding extvec)")
+        server.execute(connection, f"ALTER TABLE {self.table} SET (parallel_workers = {self.arguments.workers})")
+        server.execute(connection, f"INSERT INTO {self.table} SELECT i, hnsw_mmap_extvec('bench', i - 1)"
+                                   f" FROM generate_series(1, {self.n_rows}) AS i")
+        server.execute(connection, f"VACUUM ANALYZE {self.table}")
+        connection.close()
+
+
 class Pgvector(ServerIndex):
     """pgvector's HNSW on the same vectors in its own type."""
 

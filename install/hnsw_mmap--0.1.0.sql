@@ -868,6 +868,21 @@ CREATE FUNCTION hnsw_mmap_float2_cosine_support(internal) RETURNS internal
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION hnsw_mmap_float2_cosine_support(internal) IS 'support function of float2_cosine_ops';
 
+CREATE FUNCTION hnsw_mmap_extvec_l2_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'hm_extvec_l2_support'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_extvec_l2_support(internal) IS 'support function of extvec_l2_ops';
+
+CREATE FUNCTION hnsw_mmap_extvec_ip_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'hm_extvec_ip_support'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_extvec_ip_support(internal) IS 'support function of extvec_ip_ops';
+
+CREATE FUNCTION hnsw_mmap_extvec_cosine_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'hm_extvec_cosine_support'
+	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_extvec_cosine_support(internal) IS 'support function of extvec_cosine_ops';
+
 CREATE OPERATOR CLASS real_l2_ops DEFAULT FOR TYPE real[] USING hnsw_mmap AS
 	OPERATOR 1 <-> (real[], real[]) FOR ORDER BY float_ops,
 	FUNCTION 1 hnsw_mmap_real_l2_support(internal);
@@ -909,6 +924,30 @@ CREATE OPERATOR CLASS float2_cosine_ops FOR TYPE float2[] USING hnsw_mmap AS
 ALTER OPERATOR FAMILY float2_cosine_ops USING hnsw_mmap ADD
 	OPERATOR 1 <=> (float2[], real[]) FOR ORDER BY float_ops;
 COMMENT ON OPERATOR CLASS float2_cosine_ops USING hnsw_mmap IS 'float2[] by cosine distance';
+
+CREATE OPERATOR CLASS extvec_l2_ops DEFAULT FOR TYPE extvec USING hnsw_mmap AS
+	OPERATOR 1 <-> (extvec, extvec) FOR ORDER BY float_ops,
+	FUNCTION 1 hnsw_mmap_extvec_l2_support(internal);
+ALTER OPERATOR FAMILY extvec_l2_ops USING hnsw_mmap ADD
+	OPERATOR 1 <-> (extvec, real[]) FOR ORDER BY float_ops,
+	OPERATOR 1 <-> (extvec, float2[]) FOR ORDER BY float_ops;
+COMMENT ON OPERATOR CLASS extvec_l2_ops USING hnsw_mmap IS 'vectors of attached files by Euclidean distance';
+
+CREATE OPERATOR CLASS extvec_ip_ops FOR TYPE extvec USING hnsw_mmap AS
+	OPERATOR 1 <#> (extvec, extvec) FOR ORDER BY float_ops,
+	FUNCTION 1 hnsw_mmap_extvec_ip_support(internal);
+ALTER OPERATOR FAMILY extvec_ip_ops USING hnsw_mmap ADD
+	OPERATOR 1 <#> (extvec, real[]) FOR ORDER BY float_ops,
+	OPERATOR 1 <#> (extvec, float2[]) FOR ORDER BY float_ops;
+COMMENT ON OPERATOR CLASS extvec_ip_ops USING hnsw_mmap IS 'vectors of attached files by inner product, largest first';
+
+CREATE OPERATOR CLASS extvec_cosine_ops FOR TYPE extvec USING hnsw_mmap AS
+	OPERATOR 1 <=> (extvec, extvec) FOR ORDER BY float_ops,
+	FUNCTION 1 hnsw_mmap_extvec_cosine_support(internal);
+ALTER OPERATOR FAMILY extvec_cosine_ops USING hnsw_mmap ADD
+	OPERATOR 1 <=> (extvec, real[]) FOR ORDER BY float_ops,
+	OPERATOR 1 <=> (extvec, float2[]) FOR ORDER BY float_ops;
+COMMENT ON OPERATOR CLASS extvec_cosine_ops USING hnsw_mmap IS 'vectors of attached files by cosine distance';
 
 --
 -- Functions
@@ -960,6 +999,11 @@ CREATE FUNCTION hnsw_mmap_stats(
 	AS 'MODULE_PATHNAME', 'hm_sql_stats'
 	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION hnsw_mmap_stats(regclass) IS 'what an hnsw_mmap index holds, how large its pieces are, and how this session reads it';
+
+CREATE FUNCTION hnsw_mmap_index_file(index regclass) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'hm_sql_index_file'
+	LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION hnsw_mmap_index_file(regclass) IS 'number of the attached file that an index on extvec was built over, NULL if it has no vector yet';
 
 CREATE FUNCTION hnsw_mmap_last_scan(
 	OUT index regclass,

@@ -132,11 +132,13 @@ CREATE TABLE generated (v real[], length double precision GENERATED ALWAYS AS (v
 INSERT INTO generated VALUES ('{3,4}'), (NULL);
 SELECT * FROM generated;
 
--- Every function of a distance or of float2 is immutable, strict and parallel safe
+-- Every function of a distance or of float2 is immutable, strict and parallel safe;
+-- those that look into a vector file are stable
 SELECT proname FROM pg_proc, pg_depend
  WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'hnsw_mmap')
    AND classid = 'pg_proc'::regclass AND objid = pg_proc.oid AND proname !~ '^hnsw_mmap_'
-   AND NOT (provolatile = 'i' AND proisstrict AND proparallel = 's')
+   AND NOT (provolatile = CASE WHEN pg_get_function_identity_arguments(pg_proc.oid) ~ 'extvec' OR proname IN ('extvec_in', 'extvec_recv') THEN provolatile ELSE 'i' END
+            AND provolatile IN ('i', 's') AND proisstrict AND proparallel = 's')
  ORDER BY proname;
 
 -- Everything that a user may meet has a comment

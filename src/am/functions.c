@@ -320,6 +320,25 @@ hm_sql_stats(PG_FUNCTION_ARGS)
 }
 
 /*
+ * hnsw_mmap_index_file(index regclass): the number of the attached file that an
+ * index on extvec was built over; NULL if it has no vector yet, or another type.
+ */
+PG_FUNCTION_INFO_V1(hm_sql_index_file);
+
+Datum
+hm_sql_index_file(PG_FUNCTION_ARGS)
+{
+	Relation	index = hm_open_index(PG_GETARG_OID(0), AccessShareLock, NULL);
+	HmDirectory directory;
+
+	hm_directory_read(index, &directory);
+	index_close(index, AccessShareLock);
+	if (directory.meta.file.number == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(directory.meta.file.number);
+}
+
+/*
  * hnsw_mmap_last_scan(): what this session's last scan of an hnsw_mmap index
  * did.  Scans in parallel workers are theirs and not seen here.
  */

@@ -495,10 +495,14 @@ uint64
 hm_file_fingerprint(HmFile *file, uint64 rows)
 {
 	size_t		size = hm_file_row_size(file);
-	void	   *components = palloc(size);
+	void	   *components;
 	uint64		samples = Min(rows, FINGERPRINT_ROWS);
 	uint64		hash = (uint64) file->kind << 32 | (uint32) file->dim;
 
+	if (rows != 0 && file->fingerprint_rows == rows)
+		return file->fingerprint;
+
+	components = palloc(size);
 	for (uint64 i = 0; i < samples; i++)
 	{
 		/* i * (rows - 1) / (samples - 1), without overflow: from the first row to the last */
@@ -509,5 +513,7 @@ hm_file_fingerprint(HmFile *file, uint64 rows)
 		hash = hash_bytes_extended(components, (int) size, hash);
 	}
 	pfree(components);
+	file->fingerprint_rows = rows;
+	file->fingerprint = hash;
 	return hash;
 }

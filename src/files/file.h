@@ -41,6 +41,10 @@ typedef struct HmFile
 	uint64		stride;			/* bytes from row to row */
 	const char *base;			/* row 0's components; any alignment */
 	NameData	name;			/* of the server */
+
+	/* what hm_file_fingerprint found last; 0 rows: nothing, since the file changed */
+	uint64		fingerprint_rows;
+	uint64		fingerprint;
 } HmFile;
 
 /*
@@ -93,7 +97,8 @@ extern void hm_file_read(HmFile *file, uint64 row, void *to);
 /*
  * A hash of the file's kind and dimension, and of some 64 rows spread evenly
  * over the first `rows`.  So a file that has only grown has the fingerprint it
- * had.  rows must not exceed the file's.  Raises errors as hm_file_read does.
+ * had.  rows must not exceed the file's.  Remembered until the file is found
+ * changed.  Raises errors as hm_file_read does.
  */
 extern uint64 hm_file_fingerprint(HmFile *file, uint64 rows);
 

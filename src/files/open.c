@@ -216,6 +216,7 @@ hm_file_map(uint32 number, const char *name, const HmFileOptions *options,
 		CloseTransientFile(fd);
 		old->identity = identity_of(&st);
 		namestrcpy(&old->file.name, name);
+		old->file.fingerprint_rows = 0;
 		return old;
 	}
 

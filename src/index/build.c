@@ -59,6 +59,7 @@
 
 #include "access/tableam.h"
 #include "commands/progress.h"
+#include "index/attached.h"
 #include "index/build_state.h"
 #include "index/index.h"
 #include "miscadmin.h"
@@ -146,7 +147,8 @@ init_meta(HmMeta *meta, Relation index)
 
 	memset(meta, 0, sizeof(HmMeta));
 	meta->metric = opclass->metric;
-	meta->element_kind = opclass->type->kind;
+	/* A file may have either kind; its values are taken for the wider one. */
+	meta->element_kind = hm_is_attached(opclass) ? HM_F32 : opclass->type->kind;
 	meta->vectors = options.vectors;
 	meta->m = options.m;
 	meta->ef_construction = options.ef_construction;

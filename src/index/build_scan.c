@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
+#include "index/attached.h"
 #include "index/build_state.h"
 #include "index/index.h"
 #include "index/element.h"
@@ -336,9 +337,11 @@ scan_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 	 * the row itself, as the TOAST table has a horizon of its own.  An older
 	 * snapshot may still see the row, so it must be indexed, but the value
 	 * must not be looked for: as a wide row, its distance is computed by the
-	 * scan that sees it.
+	 * scan that sees it.  Nor must a deleted row decide over which file an
+	 * index is, or fail because there is no such row in the file.
 	 */
-	if (!alive && scan->varlena && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(values[0])))
+	if (!alive && (hm_is_attached(build->opclass) ||
+				   (scan->varlena && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(values[0])))))
 	{
 		add_tail(scan, HM_TAIL_WIDE, tid);
 		return;
@@ -350,6 +353,7 @@ scan_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 		scan->out_of_line++;
 
 	old = MemoryContextSwitchTo(scan->row_context);
+	(void) hm_attached_note(index, build->opclass, values[0], &build->meta.file);
 	vector = build->opclass->type->view(values[0], &detoasted);
 	MemoryContextSwitchTo(old);
 

@@ -10,12 +10,14 @@
  * after all locks on pages were let go.  A rolled back insertion leaves its entry, which points to a
  * dead row like any other index entry does, until VACUUM blanks it.
  *
- * The first vector that an empty index meets fixes its dimension.
+ * The first vector that an empty index meets fixes its dimension, and for
+ * references to rows of a file, the file.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "index/attached.h"
 #include "index/element.h"
 #include "index/index.h"
 #include "index/merge.h"
@@ -46,8 +48,15 @@ hm_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation
 
 	vector = opclass->type->view(values[0], &copied);
 	if (directory.meta.dim == 0)
+	{
+		HmIndexedFile file = {0};
+
+		(void) hm_attached_note(index, opclass, values[0], &file);
 		hm_log_set_dimension(index, &directory, vector.dim,
-							 hm_element_scale(opclass->metric, &vector));
+							 hm_element_scale(opclass->metric, &vector), &file);
+	}
+	(void) hm_attached_note(index, opclass, values[0], &directory.meta.file);
+	(void) hm_attached_file(index, opclass, &directory.meta);
 	if ((uint32) vector.dim != directory.meta.dim)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),

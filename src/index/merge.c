@@ -44,6 +44,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "index/attached.h"
 #include "index/index.h"
 #include "index/merge_state.h"
 #include "index/request.h"
@@ -237,16 +238,19 @@ choose_first_part(const HmMergeState *merge)
 static void
 open_sources(HmMergeState *merge)
 {
+	HmFile	   *file;
+
 	hm_reader_open(&merge->reader, merge->index, &merge->directory);
 	merge->reader_open = true;
 	hm_row_begin(&merge->rows, merge->index, merge->heap, GetActiveSnapshot(), NULL);
+	file = hm_attached_file(merge->index, merge->opclass, &merge->directory.meta);
 	if (merge->stored == 0)
 		return;
 	if (merge->directory.meta.vectors == HM_VECTORS_FP16)
 		merge->source = hm_source_copies(&merge->reader, NULL, &merge->rows);
 	else
 		merge->source = hm_source_heap(&merge->reader, NULL, &merge->rows,
-									   merge->opclass->type, hm_heap_mmap);
+									   merge->opclass->type, file, hm_heap_mmap);
 }
 
 /* The merge's part in the error or the end of it: what no memory context owns. */

@@ -38,6 +38,7 @@
 #include "access/relscan.h"
 #include "compat.h"
 #include "index/allrows.h"
+#include "index/attached.h"
 #include "index/graphscan.h"
 #include "index/index.h"
 #include "index/queue.h"
@@ -72,6 +73,7 @@ typedef struct HmScan
 	HmReader	reader;
 	HmRowFetcher rows;
 	HmQuery		query;
+	HmFile	   *file;			/* of a column of extvec, else NULL */
 
 	ScanPhase	phase;
 	HmSearch   *search;			/* kept across rescans */
@@ -245,7 +247,7 @@ begin_ranked(HmScan *scan)
 			source = hm_source_copies(&scan->reader, &scan->query, &scan->rows);
 		else
 			source = hm_source_heap(&scan->reader, &scan->query, &scan->rows,
-									scan->opclass->type, hm_heap_mmap);
+									scan->opclass->type, scan->file, hm_heap_mmap);
 		if (scan->search == NULL)
 			scan->search = hm_graph_search_get();
 		hm_graph_scan_begin(&scan->graph, &scan->reader, source, scan->search);
@@ -324,6 +326,7 @@ begin_run(IndexScanDesc desc)
 
 	hm_directory_read(index, &scan->directory);
 	hm_test_old_snapshot(index, desc->xs_snapshot, HM_META_BLOCK);
+	scan->file = hm_attached_file(index, scan->opclass, &scan->directory.meta);
 	prepare_query(scan, desc);
 
 	hm_reader_open(&scan->reader, index, &scan->directory);

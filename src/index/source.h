@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * source.h
- *	  Where a scan's distances come from: the table's rows, or the index's
- *	  half-precision copies.  A merge gets its copies there too.
+ *	  Where a scan's distances come from: the table's rows, the file that they
+ *	  refer to, or the index's half-precision copies.  A merge gets its copies
+ *	  there too.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,6 +12,7 @@
 
 #include "postgres.h"
 
+#include "files/file.h"
 #include "graph/search.h"
 #include "index/query.h"
 #include "index/reader.h"
@@ -49,11 +51,12 @@ struct HmSource
 /*
  * Both make a source in the current memory context, for the reader's elements,
  * of which there is at least one.  query: NULL if only copies are wanted.
- * rows: may be NULL for hm_source_copies.  use_mmap: read rows out of the
- * mapped table first.  A source lives for one (re)scan or merge.
+ * rows: may be NULL for hm_source_copies.  file: what the rows of a column of
+ * extvec refer to, else NULL.  use_mmap: read rows out of the mapped table
+ * first.  A source lives for one (re)scan or merge.
  */
 extern HmSource *hm_source_heap(HmReader *reader, const HmQuery *query, HmRowFetcher *rows,
-								const HmTypeInfo *type, bool use_mmap);
+								const HmTypeInfo *type, HmFile *file, bool use_mmap);
 extern HmSource *hm_source_copies(HmReader *reader, const HmQuery *query, HmRowFetcher *rows);
 
 #endif							/* HM_INDEX_SOURCE_H */

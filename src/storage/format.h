@@ -290,6 +290,21 @@ StaticAssertDecl(sizeof(HmSpace) == 24, "space size");
 #define HM_MAX_SPACES	188
 
 /*
+ * The attached file that an index on extvec was built over: what must still be
+ * so when its vectors are read.  All zero for other types, and until the first
+ * vector arrives.  24 bytes.
+ */
+typedef struct HmIndexedFile
+{
+	uint64		rows;			/* it had then; it may have grown since */
+	uint64		fingerprint;	/* of these rows: hm_file_fingerprint */
+	uint32		number;			/* as in every extvec of the column; 0: none */
+	uint32		unused;
+} HmIndexedFile;
+
+StaticAssertDecl(sizeof(HmIndexedFile) == 24, "file identity size");
+
+/*
  * The metapage's data, at offset 64.
  *
  *		OFFSET	SIZE	DESCRIPTION
@@ -319,8 +334,9 @@ StaticAssertDecl(sizeof(HmSpace) == 24, "space size");
  *		136		4		spaces
  *		140		4		log: times that it was sealed
  *		144		8		merges published since the index was built
- *		152		3456	parts[16], 216 bytes each, oldest first
- *		3608	4512	spaces[188], 24 bytes each, by block
+ *		152		24		the attached file, HmIndexedFile
+ *		176		3456	parts[16], 216 bytes each, oldest first
+ *		3632	4512	spaces[188], 24 bytes each, by block
  */
 typedef struct HmMeta
 {
@@ -347,6 +363,7 @@ typedef struct HmMeta
 	uint32		space_count;
 	uint32		log_seals;
 	uint64		merges;
+	HmIndexedFile file;
 	HmPartDesc	parts[HM_MAX_PARTS];
 	HmSpace		spaces[HM_MAX_SPACES];
 } HmMeta;
@@ -354,8 +371,9 @@ typedef struct HmMeta
 StaticAssertDecl(offsetof(HmMeta, tombstone_version) == 32, "metapage layout");
 StaticAssertDecl(offsetof(HmMeta, log_head_sequence) == 48, "metapage layout");
 StaticAssertDecl(offsetof(HmMeta, merges) == 80, "metapage layout");
-StaticAssertDecl(offsetof(HmMeta, parts) == 88, "metapage layout");
-StaticAssertDecl(offsetof(HmMeta, spaces) == 88 + 216 * HM_MAX_PARTS, "metapage layout");
+StaticAssertDecl(offsetof(HmMeta, file) == 88, "metapage layout");
+StaticAssertDecl(offsetof(HmMeta, parts) == 112, "metapage layout");
+StaticAssertDecl(offsetof(HmMeta, spaces) == 112 + 216 * HM_MAX_PARTS, "metapage layout");
 StaticAssertDecl(sizeof(HmMeta) <= HM_PAGE_DATA, "metapage fits");
 
 /* Elements of all parts: one more than the largest number. */

@@ -605,7 +605,8 @@ hm_log_count(Relation index, const HmDirectory *directory, uint64 *entries, uint
 }
 
 void
-hm_log_set_dimension(Relation index, HmDirectory *directory, uint32 dim, int scale)
+hm_log_set_dimension(Relation index, HmDirectory *directory, uint32 dim, int scale,
+					 const HmIndexedFile *file)
 {
 	GenericXLogState *state = GenericXLogStart(index);
 	Buffer		buffer;
@@ -615,6 +616,7 @@ hm_log_set_dimension(Relation index, HmDirectory *directory, uint32 dim, int sca
 	{
 		meta->dim = dim;
 		meta->scale = scale;
+		meta->file = *file;
 		hm_meta_finish(meta);
 		GenericXLogFinish(state);
 	}

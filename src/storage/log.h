@@ -74,9 +74,10 @@ extern void hm_log_count(Relation index, const HmDirectory *directory,
 						 uint64 *entries, uint64 *live, uint32 *pages);
 
 /*
- * Sets the dimension and scale of an index that has none yet, and rereads the
- * directory; another inserter may have been faster.
+ * Sets the dimension, scale and attached file of an index that has none yet,
+ * and rereads the directory; another inserter may have been faster.
  */
-extern void hm_log_set_dimension(Relation index, HmDirectory *directory, uint32 dim, int scale);
+extern void hm_log_set_dimension(Relation index, HmDirectory *directory, uint32 dim, int scale,
+								 const HmIndexedFile *file);
 
 #endif							/* HM_STORAGE_LOG_H */

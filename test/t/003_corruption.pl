@@ -158,7 +158,7 @@ foreach my $table (sort keys %tables)
 
 # Offsets as in src/storage/format.h; the last column says whether an error is
 # certain, or the number may not matter to an answer.
-my $part = 152;
+my $part = 176;
 my @forgeries = (
 	[ 'magic', 24, 'L', 0x12345678, 1 ],
 	[ 'format version 0', 28, 'S', 0, 1 ],
@@ -196,8 +196,8 @@ my @forgeries = (
 	[ 'no blocks', 128, 'L', 0, 1 ],
 	[ 'blocks not aligned', 128, 'L', 1001, 1 ],
 	[ '2^31 spaces', 136, 'L', 0x80000000, 1 ],
-	[ 'space at the metapage', 3608, 'L', 0, 1 ],
-	[ 'space not aligned', 3608, 'L', 1001, 1 ],
+	[ 'space at the metapage', 3632, 'L', 0, 1 ],
+	[ 'space not aligned', 3632, 'L', 1001, 1 ],
 	[ 'space of no blocks', 3612, 'L', 0, 1 ],
 	[ 'space of 2^32 - 8 blocks', 3612, 'L', 0xFFFFFFF8, 1 ],
 	[ 'space of an unknown kind', 3616, 'L', 77, 1 ],
