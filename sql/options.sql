@@ -40,7 +40,9 @@ CREATE INDEX ON options_data USING hnsw_mmap (v float2_l2_ops);
 CREATE INDEX ON options_data USING hnsw_mmap (h real_l2_ops);
 CREATE INDEX ON options_data USING hnsw_mmap (v vector_l2_ops);
 CLUSTER options_data USING options_fp16;
+\set VERBOSITY sqlstate
 ALTER TABLE options_data ADD EXCLUDE USING hnsw_mmap (v WITH <->);
+\set VERBOSITY default
 
 -- An option changed later counts from the next REINDEX; until then the index
 -- is what it was built as.

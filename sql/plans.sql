@@ -33,7 +33,13 @@ EXPLAIN (COSTS OFF) SELECT id FROM plans_data ORDER BY category LIMIT 10;
 EXPLAIN (COSTS OFF) SELECT max(id), category FROM plans_data GROUP BY category;
 -- Nor for the distance in a form that is no bare operator.
 EXPLAIN (COSTS OFF) SELECT id FROM plans_data ORDER BY 1 - (v <=> plans_query()) DESC LIMIT 10;
+-- Nor, up to 16, with a second column: from 17 an incremental sort reads the index.
+SET enable_incremental_sort = off;
 EXPLAIN (COSTS OFF) SELECT id FROM plans_data ORDER BY v <-> plans_query(), id LIMIT 10;
+RESET enable_incremental_sort;
+WITH i AS MATERIALIZED (SELECT id FROM plans_data ORDER BY v <-> plans_query(), id LIMIT 10),
+     e AS MATERIALIZED (SELECT id FROM plans_data ORDER BY (v <-> plans_query()) + 0, id LIMIT 10)
+SELECT array(SELECT id FROM i) = array(SELECT id FROM e) AS same;
 
 -- Small tables are read in sequence.
 CREATE TABLE plans_small AS SELECT * FROM plans_data WHERE id <= 100;
@@ -86,9 +92,10 @@ SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
 SELECT count(*), count(DISTINCT q.id) FROM plans_data AS q, LATERAL (SELECT s.id FROM plans_data AS s ORDER BY s.v <-> q.v LIMIT 2) AS n WHERE q.id % 100 = 0;
-SET force_parallel_mode = on;
+-- Its name is another from 16 on.
+SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 SELECT count(*) FROM (SELECT id FROM plans_data ORDER BY v <-> plans_query() LIMIT 50) AS s;
-RESET force_parallel_mode;
+SELECT set_config(name, 'off', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 
 DROP TABLE plans_data, plans_small, plans_forced;
 DROP FUNCTION plans_query;
