@@ -95,6 +95,20 @@ hm_grow_unload(HmGrower *grower)
 	}
 }
 
+/* Asks for load_ids, if there are any. */
+static inline bool
+ask_to_load(HmGrower *grower)
+{
+	if (HM_LIKELY(grower->load_n == 0))
+		return true;
+	if (grower->state->scorer->known == NULL && !reserve_loaded(grower->state, grower->load_n))
+	{
+		grower->load_n = 0;
+		return hm_grow_need(grower, HM_GROW_NO_MEMORY);
+	}
+	return hm_grow_need(grower, HM_GROW_LOAD);
+}
+
 bool
 hm_grow_load(HmGrower *grower, const uint32_t *ids, int n)
 {
@@ -107,14 +121,7 @@ hm_grow_load(HmGrower *grower, const uint32_t *ids, int n)
 		if (HM_UNLIKELY(knowledge(grower->state, ids[i]) == HM_SKIPPED))
 			grower->load_ids[grower->load_n++] = ids[i];
 	}
-	if (grower->load_n == 0)
-		return true;
-	if (grower->state->scorer->known == NULL && !reserve_loaded(grower->state, grower->load_n))
-	{
-		grower->load_n = 0;
-		return hm_grow_need(grower, HM_GROW_NO_MEMORY);
-	}
-	return hm_grow_need(grower, HM_GROW_LOAD);
+	return ask_to_load(grower);
 }
 
 bool
@@ -191,25 +198,32 @@ score_batch(HmGrower *grower)
 	int			at = 0;
 	int			i;
 
+	grower->load_n = 0;
 	for (i = 0; i < search->batch_n; i++)
 	{
-		search->batch_flags[i] = search_flag(state, search->batch_ids[i]);
-		if (search->batch_flags[i] != HM_SKIPPED)
-			ids[n++] = search->batch_ids[i];
+		uint32_t	id = search->batch_ids[i];
+		uint8_t		flag = search_flag(state, id);
+
+		if (flag != HM_SKIPPED)
+		{
+			switch (knowledge(state, id))
+			{
+				case HM_SCORED:
+					ids[n++] = id;
+					break;
+				case HM_ABSENT:
+					flag = HM_ABSENT;
+					break;
+				default:
+					grower->load_ids[grower->load_n++] = id;
+					break;
+			}
+		}
+		search->batch_flags[i] = flag;
 	}
-	if (!hm_grow_load(grower, ids, n))
+	if (!ask_to_load(grower))
 		return false;
 
-	n = 0;
-	for (i = 0; i < search->batch_n; i++)
-	{
-		if (search->batch_flags[i] == HM_SKIPPED)
-			continue;
-		if (hm_grow_is_absent(grower, search->batch_ids[i]))
-			search->batch_flags[i] = HM_ABSENT;
-		else
-			ids[n++] = search->batch_ids[i];
-	}
 	hm_grow_score(grower, state->search_id, ids, n, distance);
 	for (i = 0; i < search->batch_n; i++)
 	{

@@ -206,12 +206,14 @@ hm_overlay_create(HmStore *under, uint32_t first, uint32_t capacity, uint32_t m,
 	overlay->levels = allocate(overlay, (uint64_t) capacity + 1, sizeof(*overlay->levels));
 	overlay->upper_start = allocate(overlay, (uint64_t) capacity + 1, sizeof(*overlay->upper_start));
 	overlay->base = allocate(overlay, (uint64_t) capacity + 1, 2 * m * sizeof(*overlay->base));
+	overlay->base_changed = allocate(overlay, (uint64_t) first / 64 + 1, sizeof(*overlay->base_changed));
 	if (overlay->levels == NULL || overlay->upper_start == NULL || overlay->base == NULL ||
-		!reserve_change(overlay))
+		overlay->base_changed == NULL || !reserve_change(overlay))
 	{
 		hm_overlay_destroy(overlay);
 		return NULL;
 	}
+	memset(overlay->base_changed, 0, ((size_t) first / 64 + 1) * sizeof(*overlay->base_changed));
 	return overlay;
 }
 
@@ -229,6 +231,7 @@ hm_overlay_destroy(HmOverlay *overlay)
 	release(overlay, overlay->levels);
 	release(overlay, overlay->upper_start);
 	release(overlay, overlay->base);
+	release(overlay, overlay->base_changed);
 	release(overlay, overlay->changes);
 	release(overlay, overlay->sorted);
 	allocator.release(allocator.state, overlay);
@@ -318,6 +321,8 @@ hm_overlay_change(HmOverlay *overlay, uint32_t id, int level, const uint32_t *li
 		change->level = (uint32_t) level;
 		change->list = pool->count - 1;
 		overlay->change_count++;
+		if (level == 0)
+			overlay->base_changed[id / 64] |= UINT64_C(1) << (id % 64);
 	}
 	copy_links(overlay, changed_list(overlay, change), (int) pool->slots, id, links, n);
 	return HM_OK;
@@ -338,6 +343,8 @@ hm_overlay_list(HmOverlay *overlay, uint32_t id, int level, int *slots)
 		return level == 0 ? overlay->base + (size_t) own * *slots :
 			pool_list(&overlay->upper, overlay->upper_start[own] + (uint32_t) level - 1);
 	}
+	if (HM_LIKELY(level == 0 && ((overlay->base_changed[id / 64] >> (id % 64)) & 1) == 0))
+		return NULL;
 	change = find_change(overlay, id, level);
 	return change->id != HM_NO_ID ? changed_list(overlay, change) : NULL;
 }

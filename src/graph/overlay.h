@@ -82,6 +82,7 @@ typedef struct HmOverlay
 	uint32_t   *base;			/* level 0 */
 	HmListPool	upper;			/* levels 1 .. L follow one another */
 
+	uint64_t   *base_changed;	/* whose list of level 0 is among these: nearly nobody's */
 	HmChange   *changes;		/* open addressing, a power of two of entries */
 	uint32_t	change_slots;
 	uint32_t	change_count;

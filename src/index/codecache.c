@@ -7,14 +7,23 @@
  * of numbers, made when the first of its elements is met, so that a lookup is
  * two loads and memory follows what is met.
  *
+ * What is kept between merges is of one state of one index: its incarnation,
+ * which is random, and the number of merges that have been published, which
+ * tells whether somebody else has given numbers meanwhile.  An element's code
+ * may be older than its row; see "What may be stale" in src/README.md.  That an
+ * element had no vector to be had is not kept, as its row may have been somebody
+ * else's who had not committed.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include <math.h>
+#include <sys/mman.h>
 
 #include "graph/search.h"
 #include "index/codecache.h"
+#include "miscadmin.h"
 #include "simd/simd.h"
 #include "utils/memutils.h"
 
@@ -24,32 +33,49 @@
 #define ABSENT_RECORD	(UINT32_MAX - 1)	/* there is no vector to be had */
 
 #define FEWEST_RECORDS	16384	/* an operation may need some thousands at once */
+#define SPARE_RECORDS	1024	/* room for, beyond what is expected */
+#define MEAN_LIFE		4		/* times the elements: then codes are made anew */
 #define RECORD_ALIGNMENT	64
-#define CACHE_LINE			64
+#define HUGE_PAGE			((Size) 2 << 20)
 
 struct HmCodeCache
 {
 	MemoryContext context;
 	HmCodec		codec;
+	uint32		centred;		/* elements when the mean was taken */
 	uint32	  **chunks;			/* of record numbers, by element; NULL: none is there */
 	uint32		chunk_count;
 	char	   *allocation;
 	char	   *records;		/* aligned, within allocation */
 	uint32		count;
 	uint32		space;
-	uint32		limit;			/* records kept between operations */
 	float	   *vector;			/* dim values each */
 	float	   *scratch;
+
+	/* of what state of which index: see above */
+	uint64		incarnation;
+	uint64		merges;
 };
 
-/* Makes room for so many records. */
+/* What this process has kept; its context is in TopMemoryContext. */
+static HmCodeCache *kept = NULL;
+
+/*
+ * Makes room for so many records.  They are read all over the place, so where
+ * there are many, huge pages save a fifth of a merge's time.
+ */
 static void
 resize(HmCodeCache *cache, uint32 space)
 {
-	char	   *allocation = MemoryContextAllocHuge(cache->context,
-													space * cache->codec.record_size + RECORD_ALIGNMENT);
-	char	   *records = (char *) TYPEALIGN(RECORD_ALIGNMENT, allocation);
+	Size		size = (Size) space * cache->codec.record_size;
+	Size		alignment = size > 4 * HUGE_PAGE ? HUGE_PAGE : RECORD_ALIGNMENT;
+	char	   *allocation = MemoryContextAllocHuge(cache->context, size + alignment);
+	char	   *records = (char *) TYPEALIGN(alignment, allocation);
 
+#ifdef MADV_HUGEPAGE
+	if (alignment == HUGE_PAGE)
+		(void) madvise(records, size, MADV_HUGEPAGE);
+#endif
 	if (cache->allocation != NULL)
 	{
 		memcpy(records, cache->records, cache->count * cache->codec.record_size);
@@ -99,18 +125,99 @@ place_of(HmCodeCache *cache, uint32 id)
 	return &cache->chunks[chunk][id % CHUNK_SIZE];
 }
 
-HmCodeCache *
-hm_codecache_create(HmMetric metric, uint32 dim, const float *mean, Size bytes)
+/* Records kept between operations. */
+static uint32
+limit(const HmCodeCache *cache)
 {
-	HmCodeCache *cache = palloc0(sizeof(HmCodeCache));
+	Size		records = (Size) maintenance_work_mem * 1024 / cache->codec.record_size;
 
-	cache->context = CurrentMemoryContext;
-	hm_codec_init(&cache->codec, metric, dim, mean);
-	cache->limit = (uint32) Min(Max(bytes / cache->codec.record_size, FEWEST_RECORDS), UINT32_MAX / 4);
+	return (uint32) Min(Max(records, FEWEST_RECORDS), UINT32_MAX / 4);
+}
+
+/*
+ * Makes room for all that may come, as far as there may be so much: memory that
+ * is not touched costs nothing, and records that move do.
+ */
+static void
+reserve(HmCodeCache *cache, uint32 elements)
+{
+	uint32		most = limit(cache);
+
+	if (Min(elements, most) > cache->space)
+		resize(cache, Min(elements + elements / 4, most) + SPARE_RECORDS);
+}
+
+HmCodeCache *
+hm_codecache_create(HmMetric metric, uint32 dim, const float *mean, uint32 elements)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap codes",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	HmCodeCache *cache = palloc0(sizeof(HmCodeCache));
+	float	   *own_mean = palloc(dim * sizeof(float));
+
+	cache->context = context;
+	memcpy(own_mean, mean, dim * sizeof(float));
+	hm_codec_init(&cache->codec, metric, dim, own_mean);
+	cache->centred = elements;
 	cache->vector = palloc(dim * sizeof(float));
 	cache->scratch = palloc(dim * sizeof(float));
-	resize(cache, 1024);
+	reserve(cache, elements);
+	MemoryContextSwitchTo(caller);
 	return cache;
+}
+
+HmCodeCache *
+hm_codecache_take(const HmDirectory *directory, uint32 elements)
+{
+	HmCodeCache *cache = kept;
+
+	if (cache == NULL)
+		return NULL;
+	kept = NULL;
+	if (cache->incarnation != directory->incarnation ||
+		cache->merges != directory->meta.merges ||
+		cache->centred < elements / MEAN_LIFE)
+	{
+		MemoryContextDelete(cache->context);
+		return NULL;
+	}
+	MemoryContextSetParent(cache->context, CurrentMemoryContext);
+	reserve(cache, elements);
+	return cache;
+}
+
+void
+hm_codecache_keep(HmCodeCache *cache, const HmDirectory *directory,
+				  uint32 first, const uint32 *new_of_old, uint32 count)
+{
+	uint32	   *numbers = MemoryContextAllocHuge(cache->context, (Size) count * sizeof(uint32) + 1);
+
+	for (uint32 i = 0; i < count; i++)
+	{
+		numbers[i] = find(cache, first + i);
+		if (numbers[i] != NO_RECORD)
+			*place_of(cache, first + i) = NO_RECORD;
+	}
+	for (uint32 i = 0; i < count; i++)
+	{
+		if (numbers[i] != NO_RECORD && new_of_old[i] != HM_NO_ID)
+			*place_of(cache, new_of_old[i]) = numbers[i];
+	}
+	pfree(numbers);
+	for (uint32 i = 0; i < cache->chunk_count; i++)
+	{
+		for (int j = 0; cache->chunks[i] != NULL && j < CHUNK_SIZE; j++)
+		{
+			if (cache->chunks[i][j] == ABSENT_RECORD)
+				cache->chunks[i][j] = NO_RECORD;
+		}
+	}
+
+	cache->incarnation = directory->incarnation;
+	cache->merges = directory->meta.merges;
+	MemoryContextSetParent(cache->context, TopMemoryContext);
+	kept = cache;
 }
 
 uint8
@@ -120,10 +227,6 @@ hm_codecache_known(const HmCodeCache *cache, uint32 id)
 
 	if (unlikely(number >= ABSENT_RECORD))
 		return number == ABSENT_RECORD ? HM_ABSENT : HM_SKIPPED;
-
-	/* whoever asks for a batch will compare all of it next */
-	for (size_t at = 0; at < cache->codec.record_size; at += CACHE_LINE)
-		__builtin_prefetch(cache->records + number * cache->codec.record_size + at);
 	return HM_SCORED;
 }
 
@@ -156,7 +259,7 @@ hm_codecache_forget(HmCodeCache *cache, uint32 id)
 void
 hm_codecache_trim(HmCodeCache *cache)
 {
-	if (cache->count < cache->limit)
+	if (cache->count < limit(cache))
 		return;
 	for (uint32 i = 0; i < cache->chunk_count; i++)
 	{

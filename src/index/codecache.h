@@ -6,7 +6,8 @@
  *
  * An insertion looks at some two thousand elements, and the next one at many of
  * the same.  Reading each from the table every time would cost several times
- * as much as the distances.
+ * as much as the distances.  So would be filling the cache for every merge of a
+ * thousand rows: a process keeps it from one merge to its next.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,15 +18,32 @@
 
 #include "base.h"
 #include "graph/codes.h"
+#include "storage/metapage.h"
 
 typedef struct HmCodeCache HmCodeCache;
 
 /*
- * An empty cache in the current memory context.  mean: what vectors are
- * centred by, dim values, which must stay.  It holds about `bytes` between
- * operations, and more within one.
+ * An empty cache in a memory context of its own, within the current one.  mean:
+ * what vectors are centred by, dim values, of which it takes a copy.  elements:
+ * how many there will be at most.
  */
-extern HmCodeCache *hm_codecache_create(HmMetric metric, uint32 dim, const float *mean, Size bytes);
+extern HmCodeCache *hm_codecache_create(HmMetric metric, uint32 dim, const float *mean,
+										uint32 elements);
+
+/*
+ * The cache that this process has kept of the index as the directory has it, or
+ * NULL; any other is given up.  It is in the current memory context then, so an
+ * error takes it away.
+ */
+extern HmCodeCache *hm_codecache_take(const HmDirectory *directory, uint32 elements);
+
+/*
+ * Keeps a cache for this process's next merge of the index, which has been
+ * published as this directory.  Elements from `first` on, `count` of them, have
+ * got the numbers new_of_old, or HM_NO_ID.
+ */
+extern void hm_codecache_keep(HmCodeCache *cache, const HmDirectory *directory,
+							  uint32 first, const uint32 *new_of_old, uint32 count);
 
 /* HM_SCORED: it is there; HM_ABSENT: it is known to have no vector; HM_SKIPPED: neither. */
 extern uint8 hm_codecache_known(const HmCodeCache *cache, uint32 id);
@@ -39,7 +57,10 @@ extern void hm_codecache_add_absent(HmCodeCache *cache, uint32 id);
 /* Forgets an element's number, which will be given to another. */
 extern void hm_codecache_forget(HmCodeCache *cache, uint32 id);
 
-/* Between operations: forgets everything if there is too much of it. */
+/*
+ * Between operations: forgets everything if there is more of it than
+ * maintenance_work_mem, and than some thousands.
+ */
 extern void hm_codecache_trim(HmCodeCache *cache);
 
 /*

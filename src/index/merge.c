@@ -312,6 +312,22 @@ nothing_to_do(const HmMergeState *merge)
 	return merge->mode == HM_MERGE_SMALL || !many_are_dead(meta);
 }
 
+/*
+ * Keeps the codes for this process's next merge of the index.  An inserter has
+ * other things to do with its memory, and a merge of everything is seldom one
+ * of many.
+ */
+static void
+keep_codes(HmMergeState *merge)
+{
+	if (merge->codes == NULL || merge->mode != HM_MERGE_LOG)
+		return;
+	hm_directory_read(merge->index, &merge->directory);
+	hm_codecache_keep(merge->codes, &merge->directory, merge->first, merge->new_of_old,
+					  merge->overlay->store.element_count - merge->first);
+	merge->codes = NULL;
+}
+
 static HmMergeResult
 merge_locked(HmMergeState *merge)
 {
@@ -346,6 +362,7 @@ merge_locked(HmMergeState *merge)
 	HM_TEST_POINT("merge-written");
 	hm_merge_publish(merge, &part);
 	HM_TEST_POINT("merge-published");
+	keep_codes(merge);
 
 	/*
 	 * Whoever maps the new pages now finds them in the file, instead of

@@ -422,6 +422,7 @@ hm_merge_grow(HmMergeState *merge)
 	const HmMeta *meta = &merge->directory.meta;
 	HmAllocator allocator = hm_context_allocator(CurrentMemoryContext);
 	GrowState  *grow;
+	uint32		elements;
 
 	/* nothing but rows outside of the graph */
 	if (meta->dim == 0)
@@ -438,8 +439,10 @@ hm_merge_grow(HmMergeState *merge)
 	grow->scorer.known = known;
 	grow->scorer.state = grow;
 	merge->entry_of = palloc((merge->entry_count + 1) * sizeof(uint32));
-	merge->codes = hm_codecache_create(meta->metric, meta->dim, compute_mean(merge),
-									   (Size) maintenance_work_mem * 1024);
+	elements = merge->stored + merge->entry_count;
+	merge->codes = hm_codecache_take(&merge->directory, elements);
+	if (merge->codes == NULL)
+		merge->codes = hm_codecache_create(meta->metric, meta->dim, compute_mean(merge), elements);
 	merge->grower = hm_grower_create(merge->overlay, &grow->scorer,
 									 Max(meta->ef_construction, meta->m), &allocator);
 	if (merge->grower == NULL)
