@@ -290,7 +290,8 @@ hm_sql_stats(PG_FUNCTION_ARGS)
 	row_add_bytes(&row, summary.array_pages[HM_ARRAY_UPPER]);
 	row_add_bytes(&row, summary.array_pages[HM_ARRAY_PATCH_KEYS] +
 				  summary.array_pages[HM_ARRAY_PATCH_LISTS]);
-	row_add_bytes(&row, summary.array_pages[HM_ARRAY_REFS]);
+	row_add_bytes(&row, summary.array_pages[HM_ARRAY_REFS] +
+				  summary.array_pages[HM_ARRAY_ROWS]);
 	row_add_bytes(&row, summary.array_pages[HM_ARRAY_POSTINGS] +
 				  summary.array_pages[HM_ARRAY_TAIL]);
 	row_add_bytes(&row, summary.array_pages[HM_ARRAY_VECTORS]);

@@ -197,7 +197,7 @@ hm_build(Relation heap, Relation index, IndexInfo *index_info)
 		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
 
 	init_meta(&build.meta, index);
-	if (build.meta.vectors == HM_VECTORS_HEAP)
+	if (build.meta.vectors == HM_VECTORS_HEAP && !hm_is_attached(build.opclass))
 		check_heap_mode(&build);
 
 	context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap build",
@@ -225,7 +225,8 @@ hm_build(Relation heap, Relation index, IndexInfo *index_info)
 	 * One flush saves them that.  Temporary tables are always read through
 	 * buffers.
 	 */
-	if (build.meta.vectors == HM_VECTORS_HEAP && !RelationUsesLocalBuffers(heap))
+	if (build.meta.vectors == HM_VECTORS_HEAP && !hm_is_attached(build.opclass) &&
+		!RelationUsesLocalBuffers(heap))
 		FlushRelationBuffers(heap);
 
 	result = palloc(sizeof(IndexBuildResult));

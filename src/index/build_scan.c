@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
+#include "files/extvec.h"
 #include "index/attached.h"
 #include "index/build_state.h"
 #include "index/index.h"
@@ -56,6 +57,7 @@ typedef struct StoreCall
 	BuildScan  *scan;
 	uint64		hash;
 	HmRef		ref;
+	uint64		row;			/* of the attached file */
 	uint32		first;			/* rehash: elements first .. end - 1 */
 	uint32		end;
 } StoreCall;
@@ -155,18 +157,21 @@ store(void *argument)
 	slots[i] = make_slot(call->hash, build->element_count);
 	rows[build->element_count].ref = call->ref;
 	rows[build->element_count].hash = call->hash;
+	rows[build->element_count].row = call->row;
 	memcpy(build->copies->base + build->element_count * size, scan->copy, size);
 	build->element_count++;
 }
 
 static void
-add_vector(BuildScan *scan, const HmVector *vector, const HmElement *element, ItemPointer tid)
+add_vector(BuildScan *scan, const HmVector *vector, const HmElement *element, ItemPointer tid,
+		   uint64 row)
 {
 	HmBuildState *build = scan->build;
 	uint64		size = build->meta.dim * sizeof(uint16);
 	StoreCall	call = {
 		.scan = scan,
-		.ref = {.tid = *tid, .fingerprint = element->fingerprint}
+		.ref = {.tid = *tid, .fingerprint = element->fingerprint},
+		.row = row
 	};
 
 	call.hash = hm_vector_hash(vector, scan->hash_seed);
@@ -364,7 +369,8 @@ scan_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 		element = hm_element_make(build->meta.metric, build->meta.scale, &vector,
 								  scan->floats, scan->copy);
 		if (element.kind == HM_LOG_VECTOR)
-			add_vector(scan, &vector, &element, tid);
+			add_vector(scan, &vector, &element, tid,
+					   hm_is_attached(build->opclass) ? DatumGetExtvec(values[0])->row : 0);
 		else
 			add_tail(scan, (HmTailKind) element.kind, tid);
 	}

@@ -31,6 +31,7 @@ typedef struct HmBuildRow
 {
 	HmRef		ref;
 	uint64		hash;			/* of the original vector, seeded */
+	uint64		row;			/* of the attached file, if there is one */
 } HmBuildRow;
 
 typedef struct HmBuildState

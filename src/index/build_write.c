@@ -64,6 +64,9 @@ gather_step(void *argument)
 			case HM_ARRAY_TAIL:
 				*(HmTailEntry *) to = ((HmTailEntry *) write->tail->base)[i];
 				break;
+			case HM_ARRAY_ROWS:
+				*(uint64 *) to = ((HmBuildRow *) build->rows->base)[old_of_new[i]].row;
+				break;
 			case HM_ARRAY_VECTORS:
 				memcpy(to, build->copies->base + (size_t) old_of_new[i] * write->entry_size,
 					   write->entry_size);
@@ -259,6 +262,8 @@ write_part(HmBuildState *build, HmPartDesc *part)
 	write_entries(&write, HM_ARRAY_REFS, 0, part->element_count);
 	write_entries(&write, HM_ARRAY_POSTINGS, 0, part->posting_count);
 	write_entries(&write, HM_ARRAY_TAIL, 0, part->tail_count);
+	if (hm_has_rows(&build->meta))
+		write_entries(&write, HM_ARRAY_ROWS, 0, part->element_count);
 	if (build->meta.vectors == HM_VECTORS_FP16)
 		write_entries(&write, HM_ARRAY_VECTORS, 0, part->element_count);
 

@@ -27,6 +27,7 @@
 
 #include "access/tableam.h"
 #include "catalog/index.h"
+#include "index/attached.h"
 #include "index/check_state.h"
 #include "index/element.h"
 #include "index/options.h"
@@ -66,6 +67,7 @@ typedef struct Description
 typedef struct Comparison
 {
 	const HmOpclass *opclass;
+	HmFile	   *file;			/* that the column refers to, or NULL */
 	HmSorter   *rows;			/* TIDs of the rows that the index should have */
 	float	   *floats;			/* dim values each */
 	uint16	   *stored;
@@ -266,6 +268,22 @@ check_twice(HmCheck *check, double key, int64 first, int64 second)
 			 errhint("Please REINDEX it.")));
 }
 
+/* Makes the copy of a row of the attached file; false: it cannot be ranked. */
+static bool
+copy_file_row(HmCheck *check, Comparison *comparison, uint64 row)
+{
+	const HmMeta *meta = &check->directory.meta;
+	HmVector	vector = {.dim = meta->dim, .kind = comparison->file->kind};
+	void	   *components = palloc(hm_file_row_size(comparison->file));
+	HmElement	element;
+
+	vector.data = components;
+	hm_file_read(comparison->file, row, components);
+	element = hm_element_make(meta->metric, meta->scale, &vector, comparison->floats, comparison->stored);
+	pfree(components);
+	return element.kind == HM_LOG_VECTOR;
+}
+
 /* What the index says of a row, with the copy that it keeps, if any. */
 static Description
 describe(HmCheck *check, Comparison *comparison, int64 code)
@@ -313,6 +331,12 @@ describe(HmCheck *check, Comparison *comparison, int64 code)
 		hm_part_read(check->index, check->directory.incarnation, meta, desc, HM_ARRAY_VECTORS,
 					 number, 1, comparison->stored);
 		description.has_copy = true;
+	}
+	else if (comparison->file != NULL)
+	{
+		const uint64 *row = (const uint64 *) hm_check_entry(check, part, HM_ARRAY_ROWS, number);
+
+		description.has_copy = copy_file_row(check, comparison, *row);
 	}
 	return description;
 }
@@ -364,7 +388,8 @@ compare_vector(HmCheck *check, Comparison *comparison, const Description *descri
 	if (description->fingerprint != element.fingerprint)
 		return "but its vector is another";
 	if (description->has_copy && !copies_agree(meta, comparison->stored, comparison->made))
-		return "but the index keeps a copy of another vector";
+		return comparison->file == NULL ? "but the index keeps a copy of another vector" :
+			"but the index refers to a row of the file with another vector";
 	if (element.norm > description->max_norm * (1 + rounding))
 		return psprintf("but its norm, %g, is greater than the largest of its part, %g",
 						element.norm, description->max_norm);
@@ -477,6 +502,7 @@ hm_check_rows(HmCheck *check)
 		comparison.floats = palloc(dim * sizeof(float));
 		comparison.stored = palloc(dim * sizeof(uint16));
 		comparison.made = palloc(dim * sizeof(uint16));
+		comparison.file = hm_attached_file(check->index, comparison.opclass, &check->directory.meta);
 		collect_rows(check, &comparison);
 		more_rows = hm_sorter_next(comparison.rows, &row, &unused);
 	}

@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "files/extvec.h"
 #include "index/attached.h"
 #include "index/element.h"
 #include "index/index.h"
@@ -70,7 +71,8 @@ hm_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation
 	entry.kind = element.kind;
 	entry.norm = element.norm;
 	entry.fingerprint = element.fingerprint;
-	entry.hash = hm_vector_hash(&vector, directory.incarnation);
+	entry.hash = hm_is_attached(opclass) ? (uint64) DatumGetExtvec(values[0])->row :
+		hm_vector_hash(&vector, directory.incarnation);
 	hm_log_append(index, &directory, &entry, element.kind == HM_LOG_VECTOR ? copy : NULL);
 	hm_merge_consider(heap, index, &directory);
 

@@ -238,19 +238,18 @@ choose_first_part(const HmMergeState *merge)
 static void
 open_sources(HmMergeState *merge)
 {
-	HmFile	   *file;
-
 	hm_reader_open(&merge->reader, merge->index, &merge->directory);
 	merge->reader_open = true;
 	hm_row_begin(&merge->rows, merge->index, merge->heap, GetActiveSnapshot(), NULL);
-	file = hm_attached_file(merge->index, merge->opclass, &merge->directory.meta);
 	if (merge->stored == 0)
 		return;
 	if (merge->directory.meta.vectors == HM_VECTORS_FP16)
 		merge->source = hm_source_copies(&merge->reader, NULL, &merge->rows);
+	else if (merge->file != NULL)
+		merge->source = hm_source_file(&merge->reader, NULL, &merge->rows, merge->file);
 	else
 		merge->source = hm_source_heap(&merge->reader, NULL, &merge->rows,
-									   merge->opclass->type, file, hm_heap_mmap);
+									   merge->opclass->type, hm_heap_mmap);
 }
 
 /* The merge's part in the error or the end of it: what no memory context owns. */
@@ -273,7 +272,8 @@ flush_rows(HmMergeState *merge)
 {
 	BlockNumber last = InvalidBlockNumber;
 
-	if (merge->directory.meta.vectors != HM_VECTORS_HEAP || RelationUsesLocalBuffers(merge->heap))
+	if (merge->directory.meta.vectors != HM_VECTORS_HEAP || merge->file != NULL ||
+		RelationUsesLocalBuffers(merge->heap))
 		return;
 	for (uint32 i = 0; i < merge->entry_count; i++)
 	{
@@ -341,6 +341,7 @@ merge_locked(HmMergeState *merge)
 
 	hm_log_seal(merge->index, &merge->directory, &merge->seal);
 	HM_TEST_POINT("merge-sealed");
+	merge->file = hm_attached_file(merge->index, merge->opclass, &merge->directory.meta);
 	hm_merge_read_log(merge);
 	if (nothing_to_do(merge))
 		return HM_MERGE_NOTHING;

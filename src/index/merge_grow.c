@@ -61,6 +61,7 @@ typedef struct GrowState
 	/* to compare a row's vector with an entry's */
 	float	   *floats;
 	uint16	   *copy;
+	char	   *file_rows;		/* two of the attached file */
 
 	/* guarded call */
 	HmGrowStep	step;
@@ -223,10 +224,25 @@ is_vector_of(GrowState *grow, Datum value, uint32 number)
 		memcmp(grow->copy, entry_copy(merge, number), meta->dim * sizeof(uint16)) == 0;
 }
 
+/* True when two rows of the attached file are the same, byte by byte. */
+static bool
+rows_are_equal(GrowState *grow, uint64 a, uint64 b)
+{
+	HmFile	   *file = grow->merge->file;
+	size_t		size = hm_file_row_size(file);
+
+	if (a == b)
+		return true;
+	hm_file_read(file, a, grow->file_rows);
+	hm_file_read(file, b, grow->file_rows + size);
+	return memcmp(grow->file_rows, grow->file_rows + size, size) == 0;
+}
+
 /*
  * True when a stored element has the entry's very vector.  Where the index
  * keeps copies, its copy and fingerprint say so: they are all that searches
- * will see of the vector.  Otherwise a row of the element does: one that is
+ * will see of the vector.  Rows of an attached file are compared there.
+ * Otherwise a row of the element says so: one that is
  * visible or, if there is none, any.  An update that leaves the vector alone
  * makes the version that the element refers to invisible, and may prune it;
  * then nobody knows, and the new version becomes an element of its own.
@@ -256,6 +272,8 @@ element_has_vector(GrowState *grow, uint32 id, uint32 number)
 			memcmp(grow->copy, entry_copy(merge, number),
 				   merge->directory.meta.dim * sizeof(uint16)) == 0;
 	}
+	if (merge->file != NULL)
+		return rows_are_equal(grow, hm_reader_row(&merge->reader, id), merge->entries[number].row);
 	hm_reader_tids(id, &iterator);
 	while (hm_reader_next_tid(&merge->reader, &iterator, &tid))
 	{
@@ -435,6 +453,8 @@ hm_merge_grow(HmMergeState *merge)
 	grow->batch = palloc(HM_MAX_BATCH * meta->dim * sizeof(uint16));
 	grow->floats = palloc(meta->dim * sizeof(float));
 	grow->copy = palloc(meta->dim * sizeof(uint16));
+	if (merge->file != NULL)
+		grow->file_rows = palloc(2 * hm_file_row_size(merge->file));
 	grow->scorer.score = score;
 	grow->scorer.known = known;
 	grow->scorer.state = grow;

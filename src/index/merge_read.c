@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "index/element.h"
 #include "index/merge_state.h"
 #include "miscadmin.h"
 #include "storage/error.h"
@@ -83,15 +84,33 @@ take_entry(void *argument, const HmLogEntry *entry, const uint16 *copy)
 	taken = &merge->entries[merge->entry_count++];
 	taken->tid = entry->tid;
 	taken->fingerprint = entry->fingerprint;
-	taken->hash = entry->hash;
+	taken->hash = taken->row = entry->hash;
 	taken->ordinal = ordinal;
 	merge->max_norm = Max(merge->max_norm, entry->norm);
+}
+
+/* The log has rows of the attached file in place of hashes. */
+static void
+hash_rows(HmMergeState *merge)
+{
+	HmVector	vector = {.dim = merge->file->dim, .kind = merge->file->kind};
+	void	   *components = palloc(hm_file_row_size(merge->file));
+
+	vector.data = components;
+	for (uint32 i = 0; i < merge->entry_count; i++)
+	{
+		hm_file_read(merge->file, merge->entries[i].row, components);
+		merge->entries[i].hash = hm_vector_hash(&vector, merge->directory.incarnation);
+	}
+	pfree(components);
 }
 
 void
 hm_merge_read_log(HmMergeState *merge)
 {
 	hm_log_scan_sealed(merge->index, &merge->directory, &merge->seal, take_entry, merge);
+	if (merge->file != NULL)
+		hash_rows(merge);
 	merge->report->log_entries = merge->log_entries;
 }
 

@@ -18,6 +18,7 @@
 
 #include "postgres.h"
 
+#include "files/file.h"
 #include "graph/grow.h"
 #include "graph/overlay.h"
 #include "index/codecache.h"
@@ -59,6 +60,7 @@ typedef struct HmMergeEntry
 	ItemPointerData tid;
 	uint16		fingerprint;
 	uint64		hash;
+	uint64		row;			/* of the attached file, if there is one */
 	uint64		ordinal;		/* among all entries of the log */
 } HmMergeEntry;
 
@@ -67,6 +69,7 @@ typedef struct HmMergeState
 	Relation	heap;
 	Relation	index;
 	const HmOpclass *opclass;
+	HmFile	   *file;			/* that the column refers to, or NULL */
 	HmDirectory directory;		/* as of the beginning */
 	HmLogSeal	seal;
 	HmMergeMode mode;

@@ -203,6 +203,22 @@ write_copies(HmMergeState *merge, HmPartWriter *writer, const HmPartDesc *part)
 	pfree(copy);
 }
 
+/* Rows in the attached file, likewise. */
+static void
+write_rows(HmMergeState *merge, HmPartWriter *writer, const HmPartDesc *part)
+{
+	for (uint32 i = 0; i < part->element_count; i++)
+	{
+		uint32		id = merge->old_of_new[i];
+		uint64		row = id >= merge->stored ?
+			merge->entries[merge->entry_of[id - merge->stored]].row :
+			hm_reader_row(&merge->reader, id);
+
+		hm_part_write(writer, HM_ARRAY_ROWS, &row);
+		note_pages(merge, writer);
+	}
+}
+
 void
 hm_merge_write(HmMergeState *merge, HmPartDesc *part)
 {
@@ -243,6 +259,8 @@ hm_merge_write(HmMergeState *merge, HmPartDesc *part)
 
 		hm_part_write(writer, HM_ARRAY_TAIL, &entry);
 	}
+	if (hm_has_rows(meta))
+		write_rows(merge, writer, part);
 	write_patches(merge, writer, changes, part->patch_count);
 	if (meta->vectors == HM_VECTORS_FP16)
 		write_copies(merge, writer, part);

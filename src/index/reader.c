@@ -364,6 +364,16 @@ hm_reader_ref(HmReader *reader, uint32 id)
 	return ref;
 }
 
+uint64
+hm_reader_row(HmReader *reader, uint32 id)
+{
+	int			part = hm_reader_part_of(reader, id);
+	uint64		row;
+
+	read_entry(reader, part, HM_ARRAY_ROWS, id - reader->parts[part].desc->first_element, &row);
+	return row;
+}
+
 HmPosting
 hm_reader_posting(HmReader *reader, int part, uint32 number)
 {

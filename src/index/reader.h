@@ -112,6 +112,9 @@ hm_reader_page(HmReader *reader, int part, HmArray array, uint32 array_page)
 /* Copies an element's ref. */
 extern HmRef hm_reader_ref(HmReader *reader, uint32 id);
 
+/* An element's row in the attached file. */
+extern uint64 hm_reader_row(HmReader *reader, uint32 id);
+
 /* Number of a part's first posting whose element is not below `id`. */
 extern uint32 hm_reader_find_posting(HmReader *reader, int part, uint32 id);
 

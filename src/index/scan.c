@@ -245,9 +245,11 @@ begin_ranked(HmScan *scan)
 
 		if (scan->directory.meta.vectors == HM_VECTORS_FP16)
 			source = hm_source_copies(&scan->reader, &scan->query, &scan->rows);
+		else if (scan->file != NULL)
+			source = hm_source_file(&scan->reader, &scan->query, &scan->rows, scan->file);
 		else
 			source = hm_source_heap(&scan->reader, &scan->query, &scan->rows,
-									scan->opclass->type, scan->file, hm_heap_mmap);
+									scan->opclass->type, hm_heap_mmap);
 		if (scan->search == NULL)
 			scan->search = hm_graph_search_get();
 		hm_graph_scan_begin(&scan->graph, &scan->reader, source, scan->search);

@@ -1,9 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * source.h
- *	  Where a scan's distances come from: the table's rows, the file that they
- *	  refer to, or the index's half-precision copies.  A merge gets its copies
- *	  there too.
+ *	  Where a scan's distances come from: the table's rows, an attached file, or
+ *	  the index's half-precision copies.  A merge gets its copies there too.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,14 +48,15 @@ struct HmSource
 };
 
 /*
- * Both make a source in the current memory context, for the reader's elements,
+ * Each makes a source in the current memory context, for the reader's elements,
  * of which there is at least one.  query: NULL if only copies are wanted.
- * rows: may be NULL for hm_source_copies.  file: what the rows of a column of
- * extvec refer to, else NULL.  use_mmap: read rows out of the mapped table
- * first.  A source lives for one (re)scan or merge.
+ * rows: needed by hm_source_heap only.  use_mmap: read rows out of the mapped
+ * table first.  A source lives for one (re)scan or merge.
  */
 extern HmSource *hm_source_heap(HmReader *reader, const HmQuery *query, HmRowFetcher *rows,
-								const HmTypeInfo *type, HmFile *file, bool use_mmap);
+								const HmTypeInfo *type, bool use_mmap);
+extern HmSource *hm_source_file(HmReader *reader, const HmQuery *query, HmRowFetcher *rows,
+								HmFile *file);
 extern HmSource *hm_source_copies(HmReader *reader, const HmQuery *query, HmRowFetcher *rows);
 
 #endif							/* HM_INDEX_SOURCE_H */

@@ -1,19 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * source_heap.c
- *	  Distances from the table's own rows, or from the rows of a file that they
- *	  refer to, or half-precision copies of either.
+ *	  Distances from the table's own rows, or half-precision copies of them.
  *
  * The fast way reads the tuple at an element's TID straight from the mapped
  * table.  A batch goes through in three steps, so that the cache misses of its
  * rows overlap: copy the refs; find the line pointers and prefetch the tuples;
  * check and rank, or copy.  What is found is used only to steer by, and only if
  * the vector's fingerprint is the element's: see storage/heapmap.h.
- *
- * A row of a column of extvec is short, and says which row of the attached file
- * has its vector: that is one step more, in which the vectors are prefetched.
- * An array of file rows in the index would save the way through the table, but
- * costs 8 bytes per element and per entry of the log.
  *
  * The slow way, for everything that the fast way does not accept (out of line
  * or compressed, not written to the file yet, updated, dead), fetches the row
@@ -27,7 +21,6 @@
  */
 #include "postgres.h"
 
-#include "files/extvec.h"
 #include "index/element.h"
 #include "index/index.h"
 #include "index/source.h"
@@ -41,8 +34,6 @@
  * cache: 12 to 15 % slower when measured.
  */
 #define ROWS_AHEAD	4
-
-#define CACHE_LINE	64
 
 typedef enum RowState
 {
@@ -59,7 +50,6 @@ typedef struct BatchRow
 	HmRef		ref;
 	RowState	state;
 	const char *page;
-	const void *vector;			/* in the mapped table or file */
 	float		rank;
 } BatchRow;
 
@@ -67,8 +57,6 @@ typedef struct HeapSource
 {
 	HmSource	source;
 	const HmTypeInfo *type;
-	HmFile	   *file;			/* that the rows refer to, or NULL */
-	HmElementKind kind;			/* of the vectors */
 	HmHeapMap  *map;			/* NULL: slow way only */
 	TupleDesc	descriptor;
 	int			attribute;		/* of the vector, from 0 */
@@ -172,41 +160,21 @@ make_copy(HeapSource *heap, int i, const HmVector *vector)
 	return element.kind == HM_LOG_VECTOR;
 }
 
-/* Guarded: finds the vector of a row in its table, or from there in its file; false: it is not there. */
-static bool
-find_vector(HeapSource *heap, BatchRow *row)
-{
-	const char *attribute;
-	size_t		available;
-	HmExtvec	reference;
-
-	attribute = hm_heap_attribute(row->page, ItemPointerGetOffsetNumberNoCheck(&row->ref.tid),
-								  heap->descriptor, heap->attribute, &available);
-	if (attribute == NULL)
-		return false;
-	if (heap->file == NULL)
-		return heap->type->view_untrusted(attribute, available, heap->element_oid,
-										  heap->dim, &row->vector);
-
-	if (available < sizeof(reference))
-		return false;
-	memcpy(&reference, attribute, sizeof(reference));
-	if (reference.file != heap->file->number || (uint64) reference.row >= heap->file->rows)
-		return false;
-	if (!hm_file_row_is_sound(heap->file, reference.row))
-		return false;
-	row->vector = hm_file_row(heap->file, reference.row);
-	for (size_t offset = 0; offset < heap->vector_bytes; offset += CACHE_LINE)
-		__builtin_prefetch((const char *) row->vector + offset);
-	return true;
-}
-
-/* Guarded: ranks or copies a vector where it lies; false if it is not what it should be. */
+/* Guarded: ranks or copies a row where it lies; false if it is not what it should be. */
 static bool
 use_mapped(HeapSource *heap, int i)
 {
 	BatchRow   *row = &heap->rows[i];
-	HmVector	vector = {.dim = heap->dim, .kind = heap->kind, .data = row->vector};
+	HmVector	vector = {.dim = heap->dim, .kind = heap->type->kind};
+	const char *attribute;
+	size_t		available;
+
+	attribute = hm_heap_attribute(row->page, ItemPointerGetOffsetNumberNoCheck(&row->ref.tid),
+								  heap->descriptor, heap->attribute, &available);
+	if (attribute == NULL ||
+		!heap->type->view_untrusted(attribute, available, heap->element_oid,
+									heap->dim, &vector.data))
+		return false;
 
 	if (heap->copies != NULL)
 	{
@@ -229,20 +197,11 @@ prefetch_row(const BatchRow *row)
 		hm_heap_prefetch(row->page, &row->ref.tid);
 }
 
-static inline void
-find_row(HeapSource *heap, BatchRow *row)
-{
-	if (row->state == ROW_LOOK && !find_vector(heap, row))
-		row->state = ROW_FETCH;
-}
-
 /* Guarded: ranks or copies all rows of the batch that are mapped. */
 static void
 use_batch(void *argument)
 {
 	HeapSource *heap = argument;
-	int			tuples_ahead = heap->file == NULL ? ROWS_AHEAD : heap->n;
-	int			vectors_ahead = heap->file == NULL ? 0 : ROWS_AHEAD;
 
 	for (int i = 0; i < heap->n; i++)
 	{
@@ -250,36 +209,17 @@ use_batch(void *argument)
 			__builtin_prefetch(heap->rows[i].page +
 							   hm_heap_item_offset(&heap->rows[i].ref.tid));
 	}
-	for (int i = 0; i < Min(heap->n, tuples_ahead); i++)
+	for (int i = 0; i < Min(heap->n, ROWS_AHEAD); i++)
 		prefetch_row(&heap->rows[i]);
-	for (int i = 0; i < Min(heap->n, vectors_ahead); i++)
-		find_row(heap, &heap->rows[i]);
 	for (int i = 0; i < heap->n; i++)
 	{
 		BatchRow   *row = &heap->rows[i];
 
-		if (i + tuples_ahead < heap->n)
-			prefetch_row(&heap->rows[i + tuples_ahead]);
-		if (i + vectors_ahead < heap->n)
-			find_row(heap, &heap->rows[i + vectors_ahead]);
+		if (i + ROWS_AHEAD < heap->n)
+			prefetch_row(&heap->rows[i + ROWS_AHEAD]);
 		if (row->state == ROW_LOOK)
 			row->state = use_mapped(heap, i) ? ROW_DONE : ROW_FETCH;
 	}
-}
-
-static bool
-in_file(const HmFile *file, const char *address)
-{
-	return address >= file->base - sizeof(int32) && address < file->base + file->rows * file->stride;
-}
-
-/* A fault ended a batch: says whether it was the index, the table or the attached file. */
-static void
-batch_fault(const HeapSource *heap)
-{
-	if (heap->file != NULL && in_file(heap->file, hm_guard_fault_address()))
-		hm_file_fault();
-	hm_mapping_fault(heap->source.reader->index);
 }
 
 /* The slow way for one element. */
@@ -327,7 +267,7 @@ use_rows(HeapSource *heap, const uint32 *ids, int n, uint8 *flags)
 	find_refs(heap, ids);
 	find_pages(heap);
 	if (heap->map != NULL && !hm_guarded_call(use_batch, heap))
-		batch_fault(heap);
+		hm_mapping_fault(heap->source.reader->index);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -368,7 +308,7 @@ heap_copies(HmSource *source, const uint32 *ids, int n, uint16 *copies, uint8 *f
 
 HmSource *
 hm_source_heap(HmReader *reader, const HmQuery *query, HmRowFetcher *rows,
-			   const HmTypeInfo *type, HmFile *file, bool use_mmap)
+			   const HmTypeInfo *type, bool use_mmap)
 {
 	HeapSource *heap = palloc(sizeof(HeapSource));
 
@@ -379,15 +319,13 @@ hm_source_heap(HmReader *reader, const HmQuery *query, HmRowFetcher *rows,
 	heap->source.query = query;
 	heap->source.rows = rows;
 	heap->type = type;
-	heap->file = file;
-	heap->kind = file != NULL ? file->kind : type->kind;
 	heap->descriptor = RelationGetDescr(rows->heap);
 	heap->attribute = rows->attribute - 1;
 	heap->element_oid = hm_element_oid(TupleDescAttr(heap->descriptor, heap->attribute)->atttypid);
 	heap->map = use_mmap ? hm_heapmap_acquire(rows->heap) : NULL;
 	heap->dim = reader->directory->meta.dim;
 	heap->refs_per_page = HM_PAGE_DATA / sizeof(HmRef);
-	heap->vector_bytes = heap->dim * (heap->kind == HM_F32 ? sizeof(float) : sizeof(uint16));
+	heap->vector_bytes = heap->dim * (type->kind == HM_F32 ? sizeof(float) : sizeof(uint16));
 	heap->vector = palloc(heap->vector_bytes);
 	heap->scratch = palloc(heap->dim * sizeof(float));
 	return &heap->source;

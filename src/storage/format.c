@@ -28,7 +28,7 @@ hm_array_entry_count(const HmMeta *meta, const HmPartDesc *part, HmArray array)
 		case HM_ARRAY_TAIL:
 			return part->tail_count;
 		case HM_ARRAY_ROWS:
-			return 0;			/* no operator class of version 1 has rows */
+			return hm_has_rows(meta) ? part->element_count : 0;
 		case HM_ARRAY_PATCH_KEYS:
 			return part->patch_count;
 		case HM_ARRAY_PATCH_LISTS:

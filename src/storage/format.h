@@ -135,7 +135,8 @@ StaticAssertDecl(offsetof(HmPageIdentity, crc) == 36, "crc is at 60");
  * at a level is that of the newest part that has a patch for it, or else its
  * own in LINKS or UPPER.
  *
- * This release writes no ROWS.
+ * ROWS is there only if the column refers to rows of an attached file, and no
+ * copies are kept: the row that has an element's vector.
  */
 typedef enum HmArray
 {
@@ -376,6 +377,13 @@ StaticAssertDecl(offsetof(HmMeta, parts) == 112, "metapage layout");
 StaticAssertDecl(offsetof(HmMeta, spaces) == 112 + 216 * HM_MAX_PARTS, "metapage layout");
 StaticAssertDecl(sizeof(HmMeta) <= HM_PAGE_DATA, "metapage fits");
 
+/* True if the vectors are in an attached file and nowhere else. */
+static inline bool
+hm_has_rows(const HmMeta *meta)
+{
+	return meta->file.number != 0 && meta->vectors == HM_VECTORS_HEAP;
+}
+
 /* Elements of all parts: one more than the largest number. */
 static inline uint32
 hm_element_count(const HmMeta *meta)
@@ -420,7 +428,8 @@ StaticAssertDecl(sizeof(HmLogPageHeader) == 8, "log page header size");
  *		8		4		Euclidean norm of the vector
  *		12		2		fingerprint of the vector, as in HmRef
  *		14		2		zero
- *		16		8		hash of the vector's bytes: see hm_vector_hash
+ *		16		8		hash of the vector's bytes: see hm_vector_hash; or its
+ *						row, if the vector is in an attached file
  *		24		16		entries larger than a page only: the LOG_MORE pages'
  *						block numbers in order, then InvalidBlockNumber
  *		24|40	...		the copy, dim x half precision
@@ -432,7 +441,7 @@ typedef struct HmLogEntry
 	float		norm;
 	uint16		fingerprint;
 	uint16		unused;
-	uint64		hash;
+	uint64		hash;			/* or row */
 } HmLogEntry;
 
 StaticAssertDecl(sizeof(HmLogEntry) == 24, "log entry size");
