@@ -304,16 +304,11 @@ hm_worker_register(void)
 /* ---- Being in nobody's way ---- */
 
 /*
- * Whether a lock could not be had at once.  A request is refused if it
- * conflicts with one that waits, even where it does not with those that have
- * the lock: so a mode that does not conflict with this process's own finds out
- * who waits for this process.
- *
- * LockHasWaiters would be the way to ask, but cannot be used for weak locks on
- * relations, of which the lock table knows nothing, nor for the transaction.
+ * Whether a lock that this process has no mode of could not be had at once,
+ * because somebody has one that conflicts, or waits for one.
  */
 static bool
-would_wait(const LOCKTAG *tag, LOCKMODE mode)
+is_refused(const LOCKTAG *tag, LOCKMODE mode)
 {
 	if (LockAcquire(tag, mode, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return true;
@@ -321,25 +316,57 @@ would_wait(const LOCKTAG *tag, LOCKMODE mode)
 	return false;
 }
 
+/*
+ * Whether somebody waits for a lock that one of this process's own conflicts
+ * with.
+ *
+ * That is looked up among all locks of the server, as pg_locks does.
+ * LockHasWaiters would be the way to ask, but cannot be used for weak locks on
+ * relations, of which the lock table knows nothing, nor for the transaction.
+ * Nor does it help to request another mode: from 17, whoever has a lock goes
+ * ahead of those that wait for him.
+ */
+static bool
+is_waited_for(const Watch *watch)
+{
+	struct
+	{
+		LOCKTAG		tag;
+		LOCKMODE	mode;
+	}			own[3];
+	VirtualTransactionId transaction;
+	LockData   *all;
+	bool		found = false;
+
+	SET_LOCKTAG_RELATION(own[0].tag, MyDatabaseId, RelationGetRelid(watch->heap));
+	own[0].mode = TABLE_LOCK;
+	SET_LOCKTAG_RELATION(own[1].tag, MyDatabaseId, RelationGetRelid(watch->index));
+	own[1].mode = INDEX_LOCK;
+	GET_VXID_FROM_PGPROC(transaction, *MyProc);
+	SET_LOCKTAG_VIRTUALTRANSACTION(own[2].tag, transaction);
+	own[2].mode = ExclusiveLock;
+
+	all = GetLockStatusData();
+	for (int i = 0; i < all->nelements && !found; i++)
+	{
+		const LockInstanceData *lock = &all->locks[i];
+
+		if (lock->waitLockMode == NoLock)
+			continue;
+		for (int j = 0; j < lengthof(own); j++)
+			if (memcmp(&lock->locktag, &own[j].tag, sizeof(LOCKTAG)) == 0 &&
+				DoLockModesConflict(lock->waitLockMode, own[j].mode))
+				found = true;
+	}
+	pfree(all->locks);
+	pfree(all);
+	return found;
+}
+
 static bool
 keeps_somebody_waiting(const Watch *watch)
 {
-	VirtualTransactionId transaction;
 	LOCKTAG		tag;
-
-	if (LockHasWaitersRelation(watch->index, INDEX_LOCK))
-		return true;
-
-	/* Conflicts with what TABLE_LOCK does, and with ExclusiveLock. */
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, RelationGetRelid(watch->heap));
-	if (would_wait(&tag, RowShareLock))
-		return true;
-
-	/* Those who wait for a transaction want ShareLock on it. */
-	GET_VXID_FROM_PGPROC(transaction, *MyProc);
-	SET_LOCKTAG_VIRTUALTRANSACTION(tag, transaction);
-	if (would_wait(&tag, RowExclusiveLock))
-		return true;
 
 	/*
 	 * DROP DATABASE, and ALTER DATABASE where nobody else may be connected,
@@ -347,7 +374,7 @@ keeps_somebody_waiting(const Watch *watch)
 	 * on its template.
 	 */
 	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
-	return would_wait(&tag, RowExclusiveLock);
+	return is_refused(&tag, RowExclusiveLock) || is_waited_for(watch);
 }
 
 /*
