@@ -96,5 +96,23 @@ SELECT * FROM deletes_check('heap: none left, vacuumed');
 INSERT INTO deletes_data SELECT i, hm_test.vec(i, 8) FROM generate_series(1, 50) AS i;
 SELECT * FROM deletes_check('heap: begun anew');
 
-DROP FUNCTION deletes_check, deletes_nearest;
-DROP TABLE deletes_data;
+-- Rows of the log go, and others take their places: what this session has read of
+-- the log is of no use to it then.
+SET hnsw_mmap.background_merge = off;
+CREATE TABLE deletes_log (id int PRIMARY KEY, v real[]) WITH (autovacuum_enabled = off);
+CREATE INDEX deletes_log_index ON deletes_log USING hnsw_mmap (v);
+INSERT INTO deletes_log SELECT i, hm_test.vec(i, 8) FROM generate_series(1, 2000) AS i;
+CREATE FUNCTION deletes_complete() RETURNS bool LANGUAGE sql AS $$
+    SELECT hm_test.indexed_ids('deletes_log', d) = hm_test.exact_ids('deletes_log', d)
+      FROM hm_test.distance('v', '<->', hm_test.vec(0, 8)) AS d
+$$;
+SELECT deletes_complete();
+DELETE FROM deletes_log WHERE id % 2 = 0;
+VACUUM deletes_log;
+INSERT INTO deletes_log SELECT i, hm_test.vec(i, 8) FROM generate_series(2001, 3000) AS i;
+SELECT deletes_complete();
+SELECT log_entries > 2000 AS in_the_log FROM hnsw_mmap_stats('deletes_log_index');
+RESET hnsw_mmap.background_merge;
+
+DROP FUNCTION deletes_check, deletes_nearest, deletes_complete;
+DROP TABLE deletes_data, deletes_log;

@@ -10,91 +10,100 @@
  */
 #include "postgres.h"
 
+#include "graph/key.h"
 #include "index/index.h"
 #include "index/logrows.h"
-#include "utils/float.h"
 
-typedef struct CollectState
+static void
+make_room(HmLogRows *log)
 {
-	HmLogRows  *log;
-	const HmDirectory *directory;
-	const HmQuery *query;
-	uint32		vectors;
-} CollectState;
+	if (log->rows == NULL)
+	{
+		log->space = 256;
+		log->rows = palloc(log->space * sizeof(HmLogRow));
+		log->nearest = palloc(log->space * sizeof(uint64));
+		return;
+	}
+	log->space *= 2;
+	log->rows = repalloc_huge(log->rows, log->space * sizeof(HmLogRow));
+	log->nearest = repalloc_huge(log->nearest, log->space * sizeof(uint64));
+}
 
 static void
 collect(void *argument, const HmLogEntry *entry, const uint16 *copy)
 {
-	CollectState *state = argument;
-	const HmQuery *query = state->query;
-	HmLogRows  *log = state->log;
-	HmLogRow   *row;
+	HmLogRows  *log = argument;
 
 	if (log->count == log->space)
+		make_room(log);
+	log->rows[log->count].tid = entry->tid;
+	log->rows[log->count].kind = entry->kind;
+	if (copy != NULL && log->query->kind == HM_QUERY_RANKED)
 	{
-		log->space = log->space == 0 ? 256 : log->space * 2;
-		log->rows = log->rows == NULL ?
-			palloc(log->space * sizeof(HmLogRow)) :
-			repalloc_huge(log->rows, log->space * sizeof(HmLogRow));
+		log->nearest[log->nearest_count++] = hm_key(hm_query_rank_copy(log->query, copy), log->count);
+		log->max_norm = Max(log->max_norm, entry->norm);
 	}
-	row = &log->rows[log->count++];
-	row->tid = entry->tid;
-	row->kind = entry->kind;
-	row->lower = -get_float8_infinity();
-	if (copy != NULL && query->kind == HM_QUERY_RANKED)
-	{
-		double		distance = hm_query_copy_distance(query, hm_query_rank_copy(query, copy));
-
-		row->lower = distance - hm_query_copy_error(query, distance, entry->norm,
-													state->directory->meta.element_kind == HM_F16);
-		state->vectors++;
-	}
+	log->count++;
 }
 
-/* A binary heap's first is the largest of its order. */
-static int
-compare_rows(Datum a, Datum b, void *argument)
+/* Lets a key sink from a place of the heap to where no smaller one is below it. */
+static inline void
+sink(uint64 *heap, uint32 count, uint32 at)
 {
-	const HmLogRow *rows = ((const HmLogRows *) argument)->rows;
-	double		lower_a = rows[DatumGetUInt32(a)].lower;
-	double		lower_b = rows[DatumGetUInt32(b)].lower;
+	uint64		key = heap[at];
 
-	return lower_a < lower_b ? 1 : lower_a > lower_b ? -1 : 0;
+	for (;;)
+	{
+		uint64		below = 2 * (uint64) at + 1;
+
+		if (below >= count)
+			break;
+		if (below + 1 < count && heap[below + 1] < heap[below])
+			below++;
+		if (heap[below] >= key)
+			break;
+		heap[at] = heap[below];
+		at = (uint32) below;
+	}
+	heap[at] = key;
 }
 
 void
 hm_log_rows_collect(HmLogRows *log, Relation index, const HmDirectory *directory,
 					const HmQuery *query)
 {
-	CollectState state = {log, directory, query, 0};
-
 	memset(log, 0, sizeof(HmLogRows));
-	hm_log_scan(index, directory, collect, &state);
+	log->query = query;
+	log->exact_copies = directory->meta.element_kind == HM_F16;
+	hm_log_scan(index, directory, collect, log);
 	hm_last_scan.log_entries += log->count;
-	hm_last_scan.distances += state.vectors;
-	if (state.vectors == 0)
-		return;
-
-	log->nearest = binaryheap_allocate(state.vectors, compare_rows, log);
-	for (uint32 i = 0; i < log->count; i++)
-	{
-		if (log->rows[i].kind == HM_LOG_VECTOR)
-			binaryheap_add_unordered(log->nearest, UInt32GetDatum(i));
-	}
-	binaryheap_build(log->nearest);
+	hm_last_scan.distances += log->nearest_count;
+	for (uint32 at = log->nearest_count / 2; at-- > 0;)
+		sink(log->nearest, log->nearest_count, at);
 }
 
+/*
+ * The bound is the same function of the rank for all, with the largest norm of
+ * any: so the order of ranks is that of bounds, and hardly any is computed.
+ */
 bool
 hm_log_rows_lower(HmLogRows *log, double *lower)
 {
-	if (log->nearest == NULL || binaryheap_empty(log->nearest))
+	double		distance;
+
+	if (log->nearest_count == 0)
 		return false;
-	*lower = log->rows[DatumGetUInt32(binaryheap_first(log->nearest))].lower;
+	distance = hm_query_copy_distance(log->query, hm_key_distance(log->nearest[0]));
+	*lower = distance - hm_query_copy_error(log->query, distance, log->max_norm, log->exact_copies);
 	return true;
 }
 
 ItemPointerData
 hm_log_rows_take(HmLogRows *log)
 {
-	return log->rows[DatumGetUInt32(binaryheap_remove_first(log->nearest))].tid;
+	uint32		row = hm_key_id(log->nearest[0]);
+
+	log->nearest[0] = log->nearest[--log->nearest_count];
+	sink(log->nearest, log->nearest_count, 0);
+	return log->rows[row].tid;
 }

@@ -11,25 +11,32 @@
 #include "postgres.h"
 
 #include "index/query.h"
-#include "lib/binaryheap.h"
 #include "storage/log.h"
 
 typedef struct HmLogRow
 {
 	ItemPointerData tid;
 	uint16		kind;			/* HM_LOG_VECTOR or an HmTailKind */
-	double		lower;			/* lower bound of the distance (HM_LOG_VECTOR) */
 } HmLogRow;
 
 typedef struct HmLogRows
 {
+	const HmQuery *query;
 	HmLogRow   *rows;			/* in the order of insertion */
 	uint32		count;
 	uint32		space;
-	binaryheap *nearest;		/* numbers of rows with a vector; NULL: none */
+
+	/*
+	 * Those with a vector that have not been taken: a heap of keys
+	 * (graph/key.h) of rank and number, the nearest first.
+	 */
+	uint64	   *nearest;
+	uint32		nearest_count;
+	float		max_norm;		/* of a vector of the log */
+	bool		exact_copies;
 } HmLogRows;
 
-/* Reads and compares the log, in the current memory context. */
+/* Reads and compares the log, in the current memory context.  The query must outlive it. */
 extern void hm_log_rows_collect(HmLogRows *log, Relation index, const HmDirectory *directory,
 								const HmQuery *query);
 

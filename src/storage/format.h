@@ -321,7 +321,7 @@ StaticAssertDecl(sizeof(HmIndexedFile) == 24, "file identity size");
  *		88		4		log: sequence number of the next page
  *		92		4		parts
  *		96		8		tombstone version: grows with every VACUUM that sets any
- *						and with every merge
+ *						or blanks log entries, and with every merge
  *		104		4		id for the next part
  *		108		4		scale: half-precision copies hold x * 2^scale
  *		112		4		log: sequence number of the first page

@@ -29,6 +29,7 @@
 #include "storage/bufmgr.h"
 #include "storage/error.h"
 #include "storage/log.h"
+#include "storage/logcache.h"
 #include "storage/page.h"
 #include "storage/space.h"
 #include "storage/testpoint.h"
@@ -447,14 +448,29 @@ next_page(Relation index, const HmDirectory *directory, BlockNumber block, uint3
 	return buffer;
 }
 
-/* Visits the entries up to the page at block `end`; blank ones if so asked. */
+/* What scan_chain does with what it finds. */
+typedef struct ChainVisit
+{
+	HmLogVisitor visit;
+	void	   *state;
+	bool		blank_too;
+	HmLogCache *cache;			/* where to keep what cannot change; may be NULL */
+} ChainVisit;
+
+static inline void
+visit_entry(const ChainVisit *visit, bool keep, const HmLogEntry *entry, const uint16 *copy)
+{
+	visit->visit(visit->state, entry, copy);
+	if (keep)
+		hm_logcache_add(visit->cache, entry, copy);
+}
+
+/* Visits the entries from a page to the one before block `end`. */
 static void
-scan_chain(Relation index, const HmDirectory *directory, BlockNumber end, bool blank_too,
-		   HmLogVisitor visit, void *state)
+scan_chain(Relation index, const HmDirectory *directory, BlockNumber block, uint32 sequence,
+		   BlockNumber end, const ChainVisit *visit)
 {
 	uint32		dim = directory->meta.dim;
-	BlockNumber block = directory->meta.log_head;
-	uint32		sequence = directory->meta.log_head_sequence;
 	char	   *large = NULL;
 	uint16	   *large_copy = NULL;
 
@@ -463,22 +479,24 @@ scan_chain(Relation index, const HmDirectory *directory, BlockNumber end, bool b
 		Buffer		buffer = next_page(index, directory, block, &sequence, BUFFER_LOCK_SHARE);
 		Page		page = BufferGetPage(buffer);
 		bool		large_entry = false;
+		bool		keep;
 
 		block = LogHeader(page)->next;
+		keep = visit->cache != NULL && block != InvalidBlockNumber;
 		for (int i = 0; i < LogHeader(page)->count; i++)
 		{
 			const char *slot = LogSlot(page, i);
 			const HmLogEntry *entry = (const HmLogEntry *) slot;
 
-			if (entry->kind == HM_LOG_BLANK && !blank_too)
+			if (entry->kind == HM_LOG_BLANK && !visit->blank_too)
 				continue;
 			if (entry->kind != HM_LOG_VECTOR)
-				visit(state, entry, NULL);
+				visit_entry(visit, keep, entry, NULL);
 			else if (LogHeader(page)->slot_size < slot_size_for(dim))
 				hm_corrupt(index, BufferGetBlockNumber(buffer),
 						   "It has a log entry too short for %u dimensions.", dim);
 			else if (!is_large(dim))
-				visit(state, entry, (const uint16 *) (slot + sizeof(HmLogEntry)));
+				visit_entry(visit, keep, entry, (const uint16 *) (slot + sizeof(HmLogEntry)));
 			else
 			{
 				if (large == NULL)
@@ -495,8 +513,10 @@ scan_chain(Relation index, const HmDirectory *directory, BlockNumber end, bool b
 		if (large_entry)
 		{
 			read_large_copy(index, directory->incarnation, dim, large, large_copy);
-			visit(state, (const HmLogEntry *) large, large_copy);
+			visit_entry(visit, keep, (const HmLogEntry *) large, large_copy);
 		}
+		if (keep)
+			hm_logcache_end_page(visit->cache, block);
 	}
 	if (large != NULL)
 	{
@@ -508,15 +528,26 @@ scan_chain(Relation index, const HmDirectory *directory, BlockNumber end, bool b
 void
 hm_log_scan(Relation index, const HmDirectory *directory, HmLogVisitor visit, void *state)
 {
-	scan_chain(index, directory, InvalidBlockNumber, false, visit, state);
+	ChainVisit	chain = {.visit = visit, .state = state};
+	BlockNumber block;
+	uint32		sequence;
+
+	if (directory->meta.log_head == InvalidBlockNumber)
+		return;
+	chain.cache = hm_logcache_get(directory, &block, &sequence);
+	hm_logcache_visit(chain.cache, visit, state);
+	scan_chain(index, directory, block, sequence, InvalidBlockNumber, &chain);
 }
 
 void
 hm_log_scan_sealed(Relation index, const HmDirectory *directory, const HmLogSeal *seal,
 				   HmLogVisitor visit, void *state)
 {
+	ChainVisit	chain = {.visit = visit, .state = state, .blank_too = true};
+
 	if (seal->next_head != InvalidBlockNumber)
-		scan_chain(index, directory, seal->next_head, true, visit, state);
+		scan_chain(index, directory, directory->meta.log_head, directory->meta.log_head_sequence,
+				   seal->next_head, &chain);
 }
 
 uint64
@@ -552,8 +583,15 @@ hm_log_blank(Relation index, const HmDirectory *directory,
 		}
 		if (blanked > before)
 		{
+			Buffer		meta_buffer;
+			HmMeta	   *meta = hm_meta_update(index, xlog, &meta_buffer);
+
+			/* nobody is to use copies of the page made before: storage/logcache.h */
+			meta->tombstone_version++;
+			hm_meta_finish(meta);
 			hm_page_seal(page);
 			GenericXLogFinish(xlog);
+			UnlockReleaseBuffer(meta_buffer);
 		}
 		else
 			GenericXLogAbort(xlog);
