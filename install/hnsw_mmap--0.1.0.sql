@@ -814,10 +814,6 @@ CREATE FUNCTION hnsw_mmap_file_list(
 	LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION hnsw_mmap_file_list() IS 'files that are attached in this database';
 
-CREATE VIEW hnsw_mmap_files AS SELECT * FROM hnsw_mmap_file_list();
-COMMENT ON VIEW hnsw_mmap_files IS 'files that are attached in this database';
-GRANT SELECT ON hnsw_mmap_files TO PUBLIC;
-
 --
 -- Access method
 --
@@ -1004,6 +1000,29 @@ CREATE FUNCTION hnsw_mmap_index_file(index regclass) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'hm_sql_index_file'
 	LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION hnsw_mmap_index_file(regclass) IS 'number of the attached file that an index on extvec was built over, NULL if it has no vector yet';
+
+-- The attached files, and the indexes over each, of those that the user may ask
+-- hnsw_mmap_index_file about.
+
+CREATE VIEW hnsw_mmap_files AS
+	WITH candidates AS MATERIALIZED (
+		SELECT c.oid AS index
+		  FROM pg_index AS i
+		  JOIN pg_class AS c ON c.oid = i.indexrelid
+		  JOIN pg_am AS a ON a.oid = c.relam
+		  JOIN pg_opclass AS o ON o.oid = i.indclass[0]
+		 WHERE a.amname = 'hnsw_mmap' AND c.relkind = 'i' AND i.indisvalid AND o.opcintype = 'extvec'::regtype
+		   AND (c.relpersistence <> 't' OR c.relnamespace = pg_my_temp_schema())
+		   AND (has_table_privilege(i.indrelid, 'SELECT') OR pg_has_role('pg_stat_scan_tables', 'USAGE'))
+	), used AS MATERIALIZED (
+		SELECT index, hnsw_mmap_index_file(index) AS number FROM candidates
+	)
+	SELECT f.name, f.number, f.path, f.format, f.dtype, f.rows, f.dim, f.bytes, f.resident_bytes,
+		   ARRAY(SELECT u.index::regclass FROM used AS u WHERE u.number = f.number ORDER BY u.index) AS indexes,
+		   f.problem
+	  FROM hnsw_mmap_file_list() AS f;
+COMMENT ON VIEW hnsw_mmap_files IS 'files that are attached in this database, and the indexes over them';
+GRANT SELECT ON hnsw_mmap_files TO PUBLIC;
 
 CREATE FUNCTION hnsw_mmap_last_scan(
 	OUT index regclass,

@@ -131,6 +131,7 @@ hm_sql_attach(PG_FUNCTION_ARGS)
 	values[3] = PG_ARGISNULL(4) ? NULL : psprintf("%d", PG_GETARG_INT32(4));
 	values[4] = PG_ARGISNULL(5) ? NULL : psprintf(INT64_FORMAT, PG_GETARG_INT64(5));
 
+	PreventCommandIfReadOnly("hnsw_mmap_attach()");
 	/* Before anything is said about the file. */
 	hm_file_options_check_role();
 	wrapper = GetForeignDataWrapperByName(HM_FILE_WRAPPER, false);
