@@ -26,6 +26,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/syscache.h"
 
 static void
 run_statement(const char *statement)
@@ -222,7 +223,6 @@ hm_sql_file_list(PG_FUNCTION_ARGS)
 	foreach(cell, hm_file_servers())
 	{
 		HmFileServer *server = lfirst(cell);
-		bool		may_use = hm_server_usage_check(server->oid, GetUserId()) == ACLCHECK_OK;
 		HmFileOptions options;
 		HmFileProblem problem;
 		HmFile	   *file;
@@ -230,11 +230,14 @@ hm_sql_file_list(PG_FUNCTION_ARGS)
 		Datum		values[LIST_COLUMNS];
 		bool		nulls[LIST_COLUMNS];
 
+		/* Dropped meanwhile?  Privileges on it could not be asked for. */
+		if (!SearchSysCacheExists1(FOREIGNSERVEROID, ObjectIdGetDatum(server->oid)))
+			continue;
 		memset(nulls, true, sizeof(nulls));
 		values[0] = DirectFunctionCall1(namein, CStringGetDatum(server->name));
 		values[1] = Int64GetDatum((int64) server->number);
 		nulls[0] = nulls[1] = false;
-		if (may_use || may_choose)
+		if (may_choose || hm_server_usage_check(server->oid, GetUserId()) == ACLCHECK_OK)
 			list_options(server, &options, values, nulls);
 
 		file = hm_file_try(server->number, &problem);

@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "files/extvec.h"
 #include "files/file.h"
+#include "files/options.h"
 #include "fmgr.h"
 #include "libpq/pqformat.h"
 #include "parser/scansup.h"
@@ -97,6 +98,12 @@ read_name(const char *text, const char **end)
 	return name;
 }
 
+#define NO_SUCH_FILE(name) \
+	(errcode(ERRCODE_UNDEFINED_OBJECT), \
+	 errmsg("no file is attached as \"%s\"", (name)), \
+	 errhint("Attach one with hnsw_mmap_attach, or create a server of foreign-data wrapper \"%s\".", \
+			 HM_FILE_WRAPPER))
+
 PG_FUNCTION_INFO_V1(hm_extvec_in);
 Datum
 hm_extvec_in(PG_FUNCTION_ARGS)
@@ -106,19 +113,23 @@ hm_extvec_in(PG_FUNCTION_ARGS)
 	char	   *name = NULL;
 	uint64		number = 0;
 	uint64		row;
+	bool		valid;
 
-	if (*text == '#' ? read_digits(text + 1, PG_UINT32_MAX, &number, &at) && number != 0
-		: (name = read_name(text, &at)) != NULL)
-	{
-		if (*at == ':' && read_digits(at + 1, PG_INT64_MAX, &row, &at) && *at == '\0')
-			return make_extvec(name != NULL ? hm_file_number(name) : (uint32) number, (int64) row);
-	}
-	ereturn(fcinfo->context, (Datum) 0,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("invalid input syntax for type %s: \"%s\"", "extvec", text),
-			 *text == '{' || *text == '[' ?
-			 errhint("A vector to compare with has to be typed: '{...}'::real[].") :
-			 errdetail("Expected the name of an attached file, a colon and the number of a row.")));
+	if (*text == '#')
+		valid = read_digits(text + 1, PG_UINT32_MAX, &number, &at) && number != 0;
+	else
+		valid = (name = read_name(text, &at)) != NULL;
+	if (!valid || *at != ':' || !read_digits(at + 1, PG_INT64_MAX, &row, &at) || *at != '\0')
+		ereturn(fcinfo->context, (Datum) 0,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid input syntax for type %s: \"%s\"", "extvec", text),
+				 *text == '{' || *text == '[' ?
+				 errhint("A vector to compare with has to be typed: '{...}'::real[].") :
+				 errdetail("Expected the name of an attached file, a colon and the number of a row.")));
+
+	if (name != NULL && (number = hm_file_number(name)) == 0)
+		ereturn(fcinfo->context, (Datum) 0, NO_SUCH_FILE(name));
+	return make_extvec((uint32) number, (int64) row);
 }
 
 PG_FUNCTION_INFO_V1(hm_extvec_out);
@@ -170,14 +181,18 @@ PG_FUNCTION_INFO_V1(hm_sql_extvec);
 Datum
 hm_sql_extvec(PG_FUNCTION_ARGS)
 {
+	const char *name = NameStr(*PG_GETARG_NAME(0));
 	int64		row = PG_GETARG_INT64(1);
+	uint32		number = hm_file_number(name);
 
+	if (number == 0)
+		ereport(ERROR, NO_SUCH_FILE(name));
 	if (row < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("row number " INT64_FORMAT " is negative", row),
 				 errdetail("The rows of a file are counted from 0.")));
-	return make_extvec(hm_file_number(NameStr(*PG_GETARG_NAME(0))), row);
+	return make_extvec(number, row);
 }
 
 /* NULL if no server has that number, or two have. */

@@ -232,25 +232,16 @@ find(uint32 number)
 }
 
 /* Takes over the server's options, which stay valid until they change. */
-static bool
-read_options(FileEntry *entry, HmFileProblem *problem)
+static void
+read_options(FileEntry *entry)
 {
-	ForeignServer *server;
 	HmFileOptions options;
 	char	   *path;
 	uint64		as_of = catalog_changes;
 
 	if (entry->options.path != NULL && entry->options_catalog == as_of)
-		return true;
-	server = GetForeignServerExtended(entry->server, FSV_MISSING_OK);
-	if (server == NULL)
-	{
-		problem->sqlstate = ERRCODE_UNDEFINED_OBJECT;
-		problem->message = psprintf("server \"%s\" does not exist", NameStr(entry->name));
-		problem->detail = problem->hint = NULL;
-		return false;
-	}
-	hm_file_options_read(server->options, &options);
+		return;
+	hm_file_options_read(GetForeignServer(entry->server)->options, &options);
 	path = MemoryContextStrdup(TopMemoryContext, options.path);
 	if (entry->options.path != NULL)
 		pfree((char *) entry->options.path);
@@ -261,7 +252,6 @@ read_options(FileEntry *entry, HmFileProblem *problem)
 	/* Whatever has changed, the header decides anew. */
 	if (entry->mapping != NULL)
 		memset(&entry->mapping->identity.modified, 0, sizeof(struct timespec));
-	return true;
 }
 
 /* Sees to it that the file is mapped as it is now. */
@@ -271,8 +261,8 @@ look(FileEntry *entry, HmFileProblem *problem)
 	HmFileIdentity identity;
 	HmFileMapping *mapping;
 
-	if (!read_options(entry, problem) ||
-		!hm_file_look(NameStr(entry->name), &entry->options, &identity, problem))
+	read_options(entry);
+	if (!hm_file_look(NameStr(entry->name), &entry->options, &identity, problem))
 		return false;
 	if (entry->mapping != NULL && hm_file_same(&identity, &entry->mapping->identity))
 		return true;
@@ -309,6 +299,12 @@ acquire_slowly(uint32 number, const Moment *now, HmFileProblem *problem)
 		problem->message = psprintf("servers \"%s\" and \"%s\" have the same file number %u",
 									NameStr(entry->name), NameStr(entry->rival), number);
 		problem->hint = "Drop the one that was created later, or set its option \"number\" to another.";
+		return NULL;
+	}
+	if (!SearchSysCacheExists1(FOREIGNSERVEROID, ObjectIdGetDatum(entry->server)))
+	{
+		problem->sqlstate = ERRCODE_UNDEFINED_OBJECT;
+		problem->message = psprintf("server \"%s\" does not exist", NameStr(entry->name));
 		return NULL;
 	}
 	if (hm_server_usage_check(entry->server, now->user) != ACLCHECK_OK)
@@ -398,11 +394,7 @@ hm_file_number(const char *name)
 		hash_seq_term(&status);
 		return last_number;
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("no file is attached as \"%s\"", name),
-			 errhint("Attach one with hnsw_mmap_attach, or create a server of foreign-data wrapper \"%s\".",
-					 HM_FILE_WRAPPER)));
+	return 0;
 }
 
 /* ---- Rows ---- */

@@ -115,9 +115,8 @@ extern void hm_file_fault(void) pg_attribute_noreturn();
 extern void hm_file_damaged_row(const HmFile *file, uint64 row) pg_attribute_noreturn();
 
 /*
- * From a server's name to its number and back.  hm_file_number raises an error
- * if there is no such server; hm_file_server_name returns NULL if there is
- * none, or more than one, and never raises.
+ * From a server's name to its number, 0 if there is no such server; and back,
+ * NULL if there is none, or more than one.  Neither raises an error.
  */
 extern uint32 hm_file_number(const char *name);
 extern const char *hm_file_server_name(uint32 number);
