@@ -6,11 +6,11 @@
 #   make unit                   unit tests, no server needed
 #   script/test                 everything, in a throwaway cluster
 
-EXTENSION = hnsw_mmap
+EXTENSION = hnsw_mmap hnsw_mmap_pgvector
 MODULE_big = hnsw_mmap
 EXTVERSION = 0.1.0
 
-DATA = $(wildcard install/hnsw_mmap--*.sql)
+DATA = $(wildcard install/hnsw_mmap--*.sql install/hnsw_mmap_pgvector--*.sql)
 
 SOURCES = $(sort $(wildcard src/*/*.c))
 OBJS = $(SOURCES:.c=.o)

@@ -258,6 +258,7 @@ hm_sql_stats(PG_FUNCTION_ARGS)
 	const HmMeta *meta = &directory.meta;
 	IndexSummary summary;
 	uint64		total_pages;
+	int			dim;
 	HmResult	row;
 
 	hm_directory_read(index, &directory);
@@ -302,7 +303,8 @@ hm_sql_stats(PG_FUNCTION_ARGS)
 			   Float8GetDatum((double) total_pages * BLCKSZ / Max(summary.elements, 1)));
 
 	/* what it was built for, and with */
-	hm_result_add_if(&row, meta->dim > 0, Int32GetDatum(meta->dim));
+	dim = meta->dim > 0 ? (int) meta->dim : hm_declared_dimension(index);
+	hm_result_add_if(&row, dim > 0, Int32GetDatum(dim));
 	hm_result_add(&row, CStringGetTextDatum(hm_opclass(index)->type->name));
 	hm_result_add(&row, CStringGetTextDatum(metric_name(meta->metric)));
 	hm_result_add(&row, CStringGetTextDatum(meta->vectors == HM_VECTORS_FP16 ? "fp16" : "heap"));

@@ -33,6 +33,7 @@
 #define FIRST_SLOTS		8192	/* of the hash table; a power of two */
 #define REHASH_STEP		1048576 /* elements between looks for interrupts */
 #define OUT_OF_LINE_WARNING 5	/* percent of vectors */
+#define LARGEST_OVERHEAD	64	/* of tuple and array headers, and of a key beside the vector */
 
 typedef struct BuildScan
 {
@@ -384,6 +385,7 @@ warn_out_of_line(const BuildScan *scan)
 	const HmBuildState *build = scan->build;
 	double		percent;
 	AttrNumber	column = build->index_info->ii_IndexAttrNumbers[0];
+	bool		fits;
 
 	if (build->meta.vectors != HM_VECTORS_HEAP || scan->vectors == 0)
 		return;
@@ -391,6 +393,9 @@ warn_out_of_line(const BuildScan *scan)
 	if (percent < OUT_OF_LINE_WARNING)
 		return;
 
+	/* What cannot share a page with a tuple's header goes out of line whatever its storage. */
+	fits = build->meta.dim * (build->meta.element_kind == HM_F16 ? sizeof(uint16) : sizeof(float)) <
+		MaxHeapTupleSize - LARGEST_OVERHEAD;
 	ereport(WARNING,
 			(errmsg("%.0f%% of the vectors in column \"%s\" of table \"%s\" are compressed or stored out of line",
 					percent,
@@ -398,7 +403,10 @@ warn_out_of_line(const BuildScan *scan)
 					RelationGetRelationName(build->heap)),
 			 errdetail("Index \"%s\" cannot read such vectors in place, which makes queries several times slower.",
 					   RelationGetRelationName(build->index)),
-			 errhint("Use ALTER TABLE ... ALTER COLUMN ... SET STORAGE MAIN before loading the table, or create the index WITH (vectors = 'fp16').")));
+			 fits ?
+			 errhint("Use ALTER TABLE ... ALTER COLUMN ... SET STORAGE MAIN before loading the table, or VACUUM FULL after it, or create the index WITH (vectors = 'fp16').") :
+			 errhint("Create the index WITH (vectors = 'fp16'): vectors of %u dimensions do not fit on a page.",
+					 build->meta.dim)));
 }
 
 void

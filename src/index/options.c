@@ -43,3 +43,11 @@ hm_opclass(Relation index)
 
 	return (const HmOpclass *) DatumGetPointer(FunctionCall1(support, PointerGetDatum(NULL)));
 }
+
+int
+hm_declared_dimension(Relation index)
+{
+	if (!hm_opclass(index)->type->typmod_is_dimension)
+		return 0;
+	return Max(TupleDescAttr(RelationGetDescr(index), 0)->atttypmod, 0);
+}

@@ -55,4 +55,7 @@ extern HmOptions hm_options(Relation index);
 /* The operator class's description, through its support function. */
 extern const HmOpclass *hm_opclass(Relation index);
 
+/* The dimension that the indexed column or expression was declared with, or 0. */
+extern int	hm_declared_dimension(Relation index);
+
 #endif							/* HM_INDEX_OPTIONS_H */

@@ -4,14 +4,45 @@
  *	  The query vector of a scan, and what approximate distances say about
  *	  exact ones.
  *
- * Error bounds.  A half-precision copy y of x has |y - x| <= 2^-11 |x| plus at
- * most 2^-25 (in the copy's scale) per component where x is subnormal there.
- * By the triangle inequality the Euclidean distance from the query moves by no
- * more than that, an inner product by |q| times it, and a cosine by it for
- * normalised vectors.  Sums in single precision over dim terms in at least 64
- * lanes add a relative error of about (dim / 64 + 8) * 2^-24 of the sum of
- * absolute terms; serial sums are carried in as many accumulators as the
- * compiler makes of them, so the bound below uses dim / 4.
+ * Error bounds.  A row may leave the scan when its exact key is no more than
+ * the lower bounds of all keys that are not known yet, so these must hold.  A
+ * bound is the approximate distance less what may lie between it and the key:
+ *
+ *		true distance ── rounding of the approximate sum ── and of the copy
+ *		      └───────── rounding of the key's own sum
+ *
+ * Copies.  A half-precision copy y of x has |y - x| <= 2^-11 |x| plus at most
+ * 2^-25 (in the copy's scale) per component where x is subnormal there.  By the
+ * triangle inequality the Euclidean distance from the query moves by no more
+ * than that, an inner product by |q| times it, and a cosine by it for
+ * normalised vectors.
+ *
+ * Sums.  Let u = 2^-24.  A sum of products in single precision is off by at
+ * most k u / (1 - k u) times the sum of its terms' magnitudes if no term goes
+ * through more than k roundings, those of its own computation included, in
+ * whatever order the terms are added (Higham, Accuracy and Stability of
+ * Numerical Algorithms, 2nd ed., sections 3.1 and 4.2).  A difference that is
+ * squared is rounded once, and counts twice; its square is rounded once.
+ *
+ *	- Our kernels have four accumulators or more, so with those of the last
+ *	  lanes k <= dim / 4 + 12, for approximate distances and for our operators'
+ *	  results alike.
+ *	- Of another extension's operator we know that it adds products in single
+ *	  precision: perhaps one after the other, so k <= dim + 2.
+ *
+ * k is at most 16,002, so 1 / (1 - k u) < 1.001.  The terms of a Euclidean
+ * distance are not negative, so its sum has that relative error, and its root
+ * half of it: 0.5003 times it at most.  Those of an inner product have
+ * magnitudes that sum to |q| |x| at most.  A cosine has the error of its inner
+ * product, and that of two norms under a root, which together count once more.
+ * Roots, quotients, normalisation and rounding to single precision add less
+ * than 3 u to either.  The true distance d is at least (d' - e) for an
+ * approximate distance d' with error e, and the key of an L2 distance at least
+ * (1 - r) d; so d' - e - r d' is a lower bound of the key, or negative.
+ *
+ * Products may vanish: each loses 2^-150 at most, so a Euclidean distance
+ * sqrt(dim) 2^-75.  Norms between VANISHING_NORM and EXTREME_NORM, all that is
+ * ranked, keep the loss of the others below u, and sums from overflowing.
  *
  *-------------------------------------------------------------------------
  */
@@ -91,20 +122,22 @@ hm_query_copy_distance(const HmQuery *query, float rank)
 	return hm_rank_to_distance(query->metric, rank) * query->unscale;
 }
 
-/* What single-precision sums may be off by. */
+/* What the roundings of two sums come to, the approximate distance's and the key's. */
 static double
 sum_error(const HmQuery *query, double distance, double max_norm)
 {
-	double		relative = (query->dim / 4.0 + 16) * ldexp(1.0, -24);
+	double		kernel = query->dim / 4.0 + 16;
+	double		key = query->foreign_key ? query->dim + 8 : kernel;
+	double		relative = (kernel + key) * ldexp(1.001, -24);
 
 	switch (query->metric)
 	{
 		case HM_L2:
-			return relative * distance;
+			return 0.51 * relative * distance + sqrt(query->dim) * ldexp(1.0, -74);
 		case HM_INNER_PRODUCT:
 			return relative * query->norm * max_norm;
 		case HM_COSINE:
-			return relative;
+			return 2 * relative;
 	}
 	return 0;
 }
@@ -134,12 +167,14 @@ hm_query_copy_error(const HmQuery *query, double distance, double max_norm, bool
 }
 
 void
-hm_query_prepare(HmQuery *query, const HmMeta *meta, const HmVector *vector)
+hm_query_prepare(HmQuery *query, const HmMeta *meta, const HmTypeInfo *column,
+				 const HmVector *vector)
 {
 	double		factor;
 
 	memset(query, 0, sizeof(HmQuery));
 	query->metric = meta->metric;
+	query->foreign_key = column->foreign_operators;
 	query->unscale = 1;
 	if (vector == NULL)
 	{

@@ -28,6 +28,7 @@ typedef struct HmQuery
 {
 	HmQueryKind kind;
 	HmMetric	metric;
+	bool		foreign_key;	/* exact keys come from another extension's operator */
 	int			dim;
 	float	   *raw;			/* dim values, to compare with rows' vectors */
 	float	   *prepared;		/* the same normalised or scaled as half-precision
@@ -65,9 +66,11 @@ extern double hm_query_copy_error(const HmQuery *query, double distance, double 
 								  bool exact_copies);
 
 /*
- * Prepares a query in the current memory context.  vector: NULL for a query
- * that ranks nothing.  Raises an error when its dimension is not the index's.
+ * Prepares a query in the current memory context.  column: the type of the
+ * indexed column.  vector: NULL for a query that ranks nothing.  Raises an error
+ * when its dimension is not the index's.
  */
-extern void hm_query_prepare(HmQuery *query, const HmMeta *meta, const HmVector *vector);
+extern void hm_query_prepare(HmQuery *query, const HmMeta *meta, const HmTypeInfo *column,
+							 const HmVector *vector);
 
 #endif							/* HM_INDEX_QUERY_H */

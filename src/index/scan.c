@@ -300,12 +300,12 @@ prepare_query(HmScan *scan, IndexScanDesc desc)
 
 	if (order == NULL || (order->sk_flags & SK_ISNULL))
 	{
-		hm_query_prepare(&scan->query, &scan->directory.meta, NULL);
+		hm_query_prepare(&scan->query, &scan->directory.meta, scan->opclass->type, NULL);
 		return;
 	}
 	type = hm_query_type(scan->opclass, desc->indexRelation->rd_opcintype[0], order->sk_subtype);
 	vector = type->view(order->sk_argument, &copied);
-	hm_query_prepare(&scan->query, &scan->directory.meta, &vector);
+	hm_query_prepare(&scan->query, &scan->directory.meta, scan->opclass->type, &vector);
 }
 
 static void

@@ -16,6 +16,7 @@
 #include "compat.h"
 #include "fmgr.h"
 #include "types/typeinfo.h"
+#include "types/varlena.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
 
@@ -177,48 +178,6 @@ view_array(const HmTypeInfo *type, Datum value, void **copied)
 	return vector;
 }
 
-/*
- * The bytes of a plain varlena value behind its length word, or NULL if the
- * value is stored otherwise or does not fit into what is available.
- */
-static const char *
-untrusted_payload(const char *attribute, size_t available, size_t *size)
-{
-	union
-	{
-		varattrib_1b shorter;
-		varattrib_4b longer;
-	}			start;
-
-	if (available < VARHDRSZ_SHORT)
-		return NULL;
-
-	/* The first byte tells the forms apart. */
-	memset(&start, 0, sizeof(start));
-	memcpy(&start, attribute, VARHDRSZ_SHORT);
-	if (VARATT_IS_1B_E(&start))
-		return NULL;
-	if (VARATT_IS_1B(&start))
-	{
-		size_t		length = VARSIZE_1B(&start);
-
-		if (length > available)
-			return NULL;
-		*size = length - VARHDRSZ_SHORT;
-		return attribute + VARHDRSZ_SHORT;
-	}
-
-	/* Take it again as part of the length word, which then decides alone. */
-	if (available < VARHDRSZ)
-		return NULL;
-	memcpy(&start, attribute, VARHDRSZ);
-	if (!VARATT_IS_4B_U(&start) ||
-		VARSIZE_4B(&start) < VARHDRSZ || VARSIZE_4B(&start) > available)
-		return NULL;
-	*size = VARSIZE_4B(&start) - VARHDRSZ;
-	return attribute + VARHDRSZ;
-}
-
 static bool
 view_untrusted_array(HmElementKind kind, const char *attribute, size_t available,
 					 Oid element_oid, int dim, const void **data)
@@ -232,7 +191,7 @@ view_untrusted_array(HmElementKind kind, const char *attribute, size_t available
 	 * follow the header at once: an array with a null bitmap, which never
 	 * comes from array input, is left to the caller's slow path.
 	 */
-	bytes = untrusted_payload(attribute, available, &size);
+	bytes = hm_untrusted_payload(attribute, available, &size);
 	if (bytes == NULL || size < sizeof(ArrayHeader) ||
 		size - sizeof(ArrayHeader) < dim * element_size(kind))
 		return false;

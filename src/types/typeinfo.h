@@ -20,6 +20,15 @@ typedef struct HmTypeInfo
 	HmElementKind kind;
 
 	/*
+	 * The ordering operators are another extension's.  They compute what ours
+	 * do by plain sums in single precision, in an order that is not known, and
+	 * what they return is the exact key: see index/query.c.
+	 */
+	bool		foreign_operators;
+
+	bool		typmod_is_dimension;	/* of a column declared with one */
+
+	/*
 	 * Views a non-null datum, detoasting it into the current memory context
 	 * if it is compressed or out of line.  *copied is then that copy, for the
 	 * caller to pfree after the view's last use, otherwise NULL and the view
@@ -34,10 +43,11 @@ typedef struct HmTypeInfo
 	 * where the attribute starts, behind any alignment padding, and available
 	 * is how many bytes may be read from there; any alignment will do.
 	 *
-	 * True only if the bytes are an inline, uncompressed, one-dimensional
-	 * array without nulls, of elements of type element_oid (see
-	 * hm_element_oid), with exactly dim components, all of them inside both
-	 * the value's own length and what is available.  *data is then the first.
+	 * True only if the bytes are an inline, uncompressed vector of this type,
+	 * for arrays a one-dimensional one without nulls of elements of type
+	 * element_oid (see hm_element_oid), with exactly dim components, all of
+	 * them inside both the value's own length and what is available.  *data is
+	 * then the first.
 	 * Never reads elsewhere, even if the bytes change while it looks, and
 	 * never raises.  False is no proof that there is no such vector: look
 	 * again through the buffer manager.
@@ -69,6 +79,8 @@ name(PG_FUNCTION_ARGS) \
 
 extern const HmTypeInfo hm_type_real_array;
 extern const HmTypeInfo hm_type_float2_array;
+extern const HmTypeInfo hm_type_vector; /* pgvector's */
+extern const HmTypeInfo hm_type_halfvec;
 
 /*
  * The type of an ordering operator's right-hand argument: the column's own, or
