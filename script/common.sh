@@ -87,6 +87,21 @@ need_postgres() {
     die "no package of PostgreSQL 15 to 18 is on offer; set PG_CONFIG to its pg_config"
 }
 
+# has_pgvector: does the server have the extension vector?
+has_pgvector() { [ -f "$("$PG_CONFIG" --sharedir)/extension/vector.control" ]; }
+
+# offer_pgvector: installs the distribution's pgvector for the distribution's
+# server, if there is a package of it.  What needs it asks has_pgvector.
+offer_pgvector() {
+    local major
+    major=$("$PG_CONFIG" --version | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
+    has_pgvector && return 0
+    [ "$("$PG_CONFIG" --bindir)" = "/usr/lib/postgresql/$major/bin" ] || return 0
+    command -v apt-cache >/dev/null || return 0
+    [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null || return 0
+    if apt-cache show "postgresql-$major-pgvector" >/dev/null 2>&1; then install_packages "postgresql-$major-pgvector"; fi
+}
+
 # private_postgres DIR: copies the server's programs to DIR, so that `make
 # install DESTDIR=DIR` adds the extension to the copy alone.  PostgreSQL finds
 # its libraries and extensions relative to its own program file.
