@@ -159,6 +159,7 @@ foreach my $table (sort keys %tables)
 # Offsets as in src/storage/format.h; the last column says whether an error is
 # certain, or the number may not matter to an answer.
 my $part = 176;
+my $space = 3632;
 my @forgeries = (
 	[ 'magic', 24, 'L', 0x12345678, 1 ],
 	[ 'format version 0', 28, 'S', 0, 1 ],
@@ -196,11 +197,11 @@ my @forgeries = (
 	[ 'no blocks', 128, 'L', 0, 1 ],
 	[ 'blocks not aligned', 128, 'L', 1001, 1 ],
 	[ '2^31 spaces', 136, 'L', 0x80000000, 1 ],
-	[ 'space at the metapage', 3632, 'L', 0, 1 ],
-	[ 'space not aligned', 3632, 'L', 1001, 1 ],
-	[ 'space of no blocks', 3612, 'L', 0, 1 ],
-	[ 'space of 2^32 - 8 blocks', 3612, 'L', 0xFFFFFFF8, 1 ],
-	[ 'space of an unknown kind', 3616, 'L', 77, 1 ],
+	[ 'space at the metapage', $space, 'L', 0, 1 ],
+	[ 'space not aligned', $space, 'L', 1001, 1 ],
+	[ 'space of no blocks', $space + 4, 'L', 0, 1 ],
+	[ 'space of 2^32 - 8 blocks', $space + 4, 'L', 0xFFFFFFF8, 1 ],
+	[ 'space of an unknown kind', $space + 8, 'L', 77, 1 ],
 	[ 'scale 1000', 108, 'l', 1000, 0 ],
 	[ 'scale -2^31', 108, 'l', -2147483648, 0 ],
 	[ 'part id', $part, 'L', 77, 1 ],
