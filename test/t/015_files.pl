@@ -149,8 +149,8 @@ sub ask
 	my ($sql) = @_;
 
 	$out = $err = '';
-	$in = "$sql\n\\echo done\n";
-	$session->pump until $out =~ /^done$/m;
+	$in = "$sql\n\\echo done\n\\warn done\n";
+	$session->pump until $out =~ /^done$/m && $err =~ /^done$/m;
 	$out =~ s/^done\n//m;
 	chomp $out;
 	return $out ne '' ? $out : $err;
@@ -312,5 +312,21 @@ my ($before, $modified) = (digest('a.npy'), (stat "$dir/a.npy")[9]);
 is((split /\|/, $node->safe_psql('postgres', "REINDEX INDEX items_v; DELETE FROM items WHERE id % 2 = 0; VACUUM items; $facts"))[0], '1000', 'a file that nobody may write');
 is(digest('a.npy') . (stat "$dir/a.npy")[9], "$before$modified", 'the file is as it was');
 
+# ---- pg_upgrade, to a new cluster of the same version ----
+
+$expected = $node->safe_psql('postgres', $facts);
+$node->safe_psql('postgres', "DROP DATABASE $_") foreach 'restored1', 'restored4', 'elsewhere';
+$node->stop;
 ok(!server_crashed($node), 'the server never crashed');
+my $new = PostgreSQL::Test::Cluster->new('files_upgraded');
+$new->init;
+chdir $node->basedir or die $!;
+my $bin = $node->config_data('--bindir');
+command_ok(
+	[ 'pg_upgrade', '--no-sync', '-d', $node->data_dir, '-D', $new->data_dir, '-b', $bin, '-B', $bin,
+		'-s', $node->host, '-p', $node->port, '-P', $new->port, '-U', scalar(getpwuid($<)) ],
+	'pg_upgrade');
+$new->start;
+is($new->safe_psql('postgres', $facts), $expected, 'after pg_upgrade');
+$new->stop;
 done_testing();
