@@ -102,6 +102,12 @@ extern void hm_file_read(HmFile *file, uint64 row, void *to);
  */
 extern uint64 hm_file_fingerprint(HmFile *file, uint64 rows);
 
+/*
+ * Tells the kernel whether rows will be read in the order in which they lie, so
+ * that it reads ahead, or at random, as is presumed at first.
+ */
+extern void hm_file_read_ahead(HmFile *file, bool ahead);
+
 /* Raises the error for a row that the file does not have. */
 extern void hm_file_no_such_row(const HmFile *file, int64 row) pg_attribute_noreturn();
 

@@ -253,6 +253,15 @@ hm_file_unmap(HmFileMapping *mapping)
 	pfree(mapping);
 }
 
+void
+hm_file_read_ahead(HmFile *file, bool ahead)
+{
+	const HmFileMapping *mapping = (const HmFileMapping *) file;
+
+	if (mapping->start != NULL)
+		(void) madvise((void *) mapping->start, mapping->size, ahead ? MADV_SEQUENTIAL : MADV_RANDOM);
+}
+
 uint64
 hm_file_size(const HmFile *file)
 {

@@ -359,7 +359,9 @@ scan_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 		scan->out_of_line++;
 
 	old = MemoryContextSwitchTo(scan->row_context);
-	(void) hm_attached_note(index, build->opclass, values[0], &build->meta.file);
+	/* A table that was filled from the file has its rows in the file's order. */
+	if (hm_attached_note(index, build->opclass, values[0], &build->meta.file))
+		hm_file_read_ahead(hm_file_acquire(build->meta.file.number), true);
 	vector = build->opclass->type->view(values[0], &detoasted);
 	MemoryContextSwitchTo(old);
 
@@ -428,6 +430,9 @@ hm_build_scan(HmBuildState *build)
 	hm_build_enter(build, HM_BUILD_SCAN, 0, 0);
 	build->heap_tuples = table_index_build_scan(build->heap, build->index, build->index_info,
 												true, true, scan_row, scan, NULL);
+
+	if (build->meta.file.number != 0)
+		hm_file_read_ahead(hm_file_acquire(build->meta.file.number), false);
 
 	/* Nor do deleted rows alone decide what may be inserted. */
 	if (!scan->live_seen && build->meta.dim > 0)
