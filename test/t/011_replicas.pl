@@ -51,7 +51,7 @@ sub all_sound
 sub wait_until
 {
 	my ($what, $seconds) = @_;
-	my $end = time + ($seconds // 30);
+	my $end = time + ($seconds // 180);
 
 	while (time < $end)
 	{
