@@ -145,7 +145,7 @@ SELECT proname FROM pg_proc, pg_depend
 SELECT pg_describe_object(classid, objid, 0) AS uncommented FROM pg_depend
  WHERE refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'hnsw_mmap')
    AND classid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass, 'pg_am'::regclass)
-   AND NOT (classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type AS element WHERE element.typarray = objid))
+   AND NOT (classid = 'pg_type'::regclass AND EXISTS (SELECT FROM pg_type AS t WHERE t.typarray = objid OR t.oid = objid AND t.typrelid <> 0))
    AND obj_description(objid, classid::regclass::name) IS NULL
  ORDER BY 1;
 
