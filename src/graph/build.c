@@ -36,6 +36,14 @@ hm_level_of(uint64_t seed, uint32_t id, uint32_t m)
 	return level;
 }
 
+static inline int
+given_level(const HmBuildParams *params, uint32_t id)
+{
+	if (params->levels != NULL && params->levels[id] != HM_LEVEL_FROM_SEED)
+		return params->levels[id];
+	return hm_level_of(params->seed, id, params->m);
+}
+
 /*
  * Where each array lies, and how long all of it is; 0 when it does not fit a
  * size_t.
@@ -58,7 +66,7 @@ lay_out(const HmBuildParams *params, HmBuildGraph *graph)
 	if (params->m < 2 || params->m > HM_MAX_M)
 		return 0;
 	for (id = 0; id < params->element_count; id++)
-		upper_lists += (uint64_t) hm_level_of(params->seed, id, params->m);
+		upper_lists += (uint64_t) given_level(params, id);
 	upper_distance_offset = ALIGN_UP(upper_offset + upper_lists * params->m * sizeof(uint32_t));
 	size = ALIGN_UP(upper_distance_offset + upper_lists * params->m * sizeof(float));
 	if (upper_lists > UINT32_MAX || size > SIZE_MAX)
@@ -102,19 +110,26 @@ hm_build_init(void *memory, const HmBuildParams *params)
 	upper_start = (uint32_t *) ((char *) graph + graph->upper_start_offset);
 	for (id = 0; id < params->element_count; id++)
 	{
-		int			level = hm_level_of(params->seed, id, params->m);
+		int			level = given_level(params, id);
 
 		levels[id] = (uint8_t) level;
 		upper_start[id] = upper_lists;
 		upper_lists += (uint32_t) level;
 	}
+	graph->params.levels = NULL;
 	return graph;
 }
 
 int
 hm_build_level(const HmBuildGraph *graph, uint32_t id)
 {
-	return hm_build_levels(graph)[id];
+	return hm_build_levels(graph)[id] & ~HM_LEVEL_ADOPTED;
+}
+
+bool
+hm_build_is_adopted(const HmBuildGraph *graph, uint32_t id)
+{
+	return (hm_build_levels(graph)[id] & HM_LEVEL_ADOPTED) != 0;
 }
 
 /*
@@ -529,6 +544,43 @@ hm_build_insert(HmBuilder *builder, uint32_t id)
 	if (status == HM_OK)
 		offer_entry(graph, id);
 	return status;
+}
+
+void
+hm_build_adopt(HmBuilder *builder, uint32_t id, int level, const uint32_t *ids, int n, bool choose)
+{
+	HmBuildList list = hm_build_list(builder->graph, id, level);
+	HmSearch   *search = builder->search;
+	HmCandidate links[HM_MAX_BATCH];
+	int			used = 0;
+	int			i;
+
+	HM_ASSERT(n <= HM_MAX_BATCH);
+	for (i = 0; i < n; i++)
+	{
+		if (ids[i] != id)
+			search->batch_ids[used++] = ids[i];
+	}
+	n = used;
+	if (n > 0)
+		builder->scorer->score(builder->scorer, id, search->batch_ids, n, search->batch_distance);
+	for (i = 0; i < n; i++)
+		links[i] = (HmCandidate) {search->batch_distance[i], search->batch_ids[i]};
+
+	/* those that are there twice follow each other now, their distances being the same */
+	hm_sort_candidates(links, n);
+	used = 0;
+	for (i = 0; i < n; i++)
+	{
+		if (used == 0 || links[i].id != links[used - 1].id)
+			links[used++] = links[i];
+	}
+	if (choose || used > list.size)
+		used = select_neighbours(builder, links, used, list.size);
+	set_list(&list, links, used);
+
+	hm_build_levels(builder->graph)[id] |= HM_LEVEL_ADOPTED;
+	offer_entry(builder->graph, id);
 }
 
 int

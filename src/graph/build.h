@@ -30,7 +30,16 @@ typedef struct HmBuildParams
 	uint32_t	m;				/* 2 .. HM_MAX_M */
 	uint32_t	ef_construction;	/* >= m */
 	uint64_t	seed;			/* levels and insertion order follow from it */
+
+	/*
+	 * Levels of elements that have one already, below HM_MAX_LEVELS; the others
+	 * have HM_LEVEL_FROM_SEED.  NULL: all have.  Read by hm_build_size and
+	 * hm_build_init only.
+	 */
+	const uint8_t *levels;
 } HmBuildParams;
+
+#define HM_LEVEL_FROM_SEED 0xFF
 
 /* Distances between elements of the graph.  Neither function may fail or throw. */
 typedef struct HmBuildScorer
@@ -73,6 +82,20 @@ extern uint32_t hm_build_order(const HmBuildGraph *graph, uint32_t i);
 
 /* Inserts one element; each id exactly once, by any process.  HM_ABORTED after hm_build_abort. */
 extern HmStatus hm_build_insert(HmBuilder *builder, uint32_t id);
+
+/*
+ * Gives an element the neighbours that it has in another graph, in place of
+ * hm_build_insert: once for each of its levels, the highest first, by one
+ * process before anybody inserts.  Of ids, at most HM_MAX_BATCH, those are
+ * passed over that are the element itself or occur twice; if more are left
+ * than the list has slots, or `choose` is set, the selection heuristic chooses.
+ * Each must be adopted too, in the end, and have that level.
+ */
+extern void hm_build_adopt(HmBuilder *builder, uint32_t id, int level,
+						   const uint32_t *ids, int n, bool choose);
+
+/* Whether it was: such elements are not inserted. */
+extern bool hm_build_is_adopted(const HmBuildGraph *graph, uint32_t id);
 
 /* Tells every process to stop. Async-signal-safe. */
 extern void hm_build_abort(HmBuildGraph *graph);

@@ -5,7 +5,7 @@
  *
  * Private to build.c, connect.c and renumber.c.
  *
- *	  header | level[n] | lock[n] | upper_start[n] | base ids | base distances |
+ *	  header | level[n] (and HM_LEVEL_ADOPTED) | lock[n] | upper_start[n] | base ids | base distances |
  *	  upper ids | upper distances
  *
  * A list is 2m slots at level 0, m above.  Used slots come first, in no
@@ -27,6 +27,9 @@
 #include "graph/ties.h"
 
 #define HM_NO_ENTRY UINT64_MAX
+
+/* In an element's level: its lists come from another graph. */
+#define HM_LEVEL_ADOPTED 0x80
 
 struct HmBuildGraph
 {

@@ -41,7 +41,6 @@ hm_build_renumber(HmBuilder *builder, uint32_t *new_of_old, uint32_t *old_of_new
 				  uint32_t level_count[HM_MAX_LEVELS])
 {
 	const HmBuildGraph *graph = builder->graph;
-	const uint8_t *levels = hm_build_levels(graph);
 	uint32_t	n = graph->params.element_count;
 	uint64_t	entry = hm_build_entry(graph);
 	uint32_t	next[HM_MAX_LEVELS];
@@ -69,13 +68,13 @@ hm_build_renumber(HmBuilder *builder, uint32_t *new_of_old, uint32_t *old_of_new
 	/* a counting sort by level, which keeps that order within each level */
 	memset(level_count, 0, HM_MAX_LEVELS * sizeof(level_count[0]));
 	for (i = 0; i < n; i++)
-		level_count[levels[i]]++;
+		level_count[hm_build_level(graph, i)]++;
 	for (level = HM_MAX_LEVELS - 2; level >= 0; level--)
 		level_count[level] += level_count[level + 1];
 	for (level = 0; level < HM_MAX_LEVELS; level++)
 		next[level] = level + 1 < HM_MAX_LEVELS ? level_count[level + 1] : 0;
 	for (i = 0; i < n; i++)
-		new_of_old[old_of_new[i]] = next[levels[old_of_new[i]]]++;
+		new_of_old[old_of_new[i]] = next[hm_build_level(graph, old_of_new[i])]++;
 	for (i = 0; i < n; i++)
 		old_of_new[new_of_old[i]] = i;
 	return HM_OK;

@@ -520,6 +520,103 @@ test_connecting(void)
 	free(data.vectors);
 }
 
+/* Takes over the lists of elements below `adopted`, without those that lead further. */
+static void
+adopt_lists(HmUnitRandom *random, const HmBuildGraph *from, HmBuilder *builder, uint32_t adopted,
+			const uint32_t *identity)
+{
+	for (uint32_t id = 0; id < adopted; id++)
+	{
+		for (int level = hm_build_level(from, id); level >= 0; level--)
+		{
+			uint32_t	slots[2 * HM_MAX_M];
+			uint32_t	ids[2 * HM_MAX_M + 2];
+			int			used = hm_build_links(from, id, level, identity, slots);
+			int			n = 0;
+
+			for (int i = used - 1; i >= 0; i--)
+			{
+				if (slots[i] < adopted)
+					ids[n++] = slots[i];
+			}
+			/* itself, and one of them again */
+			ids[n++] = id;
+			ids[n] = ids[unit_random_below(random, n)];
+			hm_build_adopt(builder, id, level, ids, n + 1, false);
+		}
+	}
+}
+
+static void
+test_adopting(void)
+{
+	HmUnitRandom random = unit_random(11);
+	uint32_t	n = 900;
+	TestData	data = test_data(&random, n, 6, HM_L2, 0);
+	HmBuildParams params = {n, 6, 60, 5};
+	HmBuildScorer scorer = {test_score, &data};
+	void	   *memory = test_build_memory(&params);
+	HmBuildGraph *built = hm_build_init(memory, &params);
+	HmBuilder  *builder = hm_builder_create(built, &scorer, &test_allocator);
+	uint32_t   *identity = unit_malloc(n * sizeof(uint32_t));
+	uint8_t    *levels = unit_malloc(n);
+
+	for (uint32_t i = 0; i < n; i++)
+	{
+		identity[i] = i;
+		hm_build_insert(builder, hm_build_order(built, i));
+	}
+
+	/* all of them, then two thirds, the rest being inserted */
+	for (uint32_t adopted = n; adopted >= 2 * n / 3; adopted -= n / 3)
+	{
+		HmBuildParams given = {n, 6, 60, 99, levels};
+		HmBuilder  *taker;
+		HmBuildGraph *taken;
+		TestGraph  *graph;
+		void	   *other;
+		uint32_t	linked;
+
+		for (uint32_t i = 0; i < n; i++)
+			levels[i] = i < adopted ? (uint8_t) hm_build_level(built, i) : HM_LEVEL_FROM_SEED;
+		other = test_build_memory(&given);
+		taken = hm_build_init(other, &given);
+		taker = hm_builder_create(taken, &scorer, &test_allocator);
+		adopt_lists(&random, built, taker, adopted, identity);
+
+		for (uint32_t i = 0; i < n; i++)
+		{
+			uint32_t	id = hm_build_order(taken, i);
+
+			UNIT_CHECK(hm_build_is_adopted(taken, id) == (id < adopted), "element %u of %u", id, adopted);
+			if (id >= adopted)
+				UNIT_CHECK(hm_build_insert(taker, id) == HM_OK, "insert %u", id);
+			else
+				UNIT_CHECK(hm_build_level(taken, id) == hm_build_level(built, id), "level of %u", id);
+		}
+		for (uint32_t id = 0; id < n && adopted == n; id++)
+		{
+			uint32_t	a[2 * HM_MAX_M];
+			uint32_t	b[2 * HM_MAX_M];
+			int			a_n = hm_build_links(built, id, 0, identity, a);
+			int			b_n = hm_build_links(taken, id, 0, identity, b);
+
+			UNIT_CHECK(a_n == b_n && memcmp(a, b, a_n * sizeof(a[0])) == 0, "list of %u: %d and %d", id, a_n, b_n);
+		}
+		UNIT_CHECK(hm_build_connect(taker, &linked) == HM_OK, "linked %u", linked);
+		graph = test_store(taker, taken, n, params.m);
+		test_check(graph);
+		test_free_graph(graph);
+		hm_builder_destroy(taker);
+		free(other);
+	}
+	hm_builder_destroy(builder);
+	free(memory);
+	free(identity);
+	free(levels);
+	free(data.vectors);
+}
+
 int
 main(void)
 {
@@ -538,5 +635,6 @@ main(void)
 	unit_run("threads and processes", test_parallel);
 	unit_run("aborting", test_abort);
 	unit_run("the connectivity pass", test_connecting);
+	unit_run("lists of another graph", test_adopting);
 	return unit_finish();
 }
