@@ -1120,3 +1120,52 @@ CREATE FUNCTION hnsw_mmap_check(
 	AS 'MODULE_PATHNAME', 'hm_sql_check'
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION hnsw_mmap_check(regclass, boolean) IS 'raises an error if an hnsw_mmap index is damaged, or if full if it does not fit its table; returns what it consists of';
+
+--
+-- Graphs and vectors of others
+--
+
+-- Files are new ones on the server, written for members of
+-- pg_write_server_files who may SELECT what is in them.
+
+CREATE FUNCTION hnsw_mmap_export_vectors(
+	"table" regclass,
+	"column" name,
+	path text,
+	order_by name DEFAULT NULL,
+	dtype text DEFAULT 'f2',
+	OUT rows bigint,
+	OUT dim integer
+) RETURNS record
+	AS 'MODULE_PATHNAME', 'hm_sql_export_vectors'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION hnsw_mmap_export_vectors(regclass, name, text, name, text) IS 'writes a column''s vectors to a new .npy file, in the order of the primary key or of another column';
+
+CREATE FUNCTION hnsw_mmap_export_graph(
+	index regclass,
+	path text,
+	label_column name DEFAULT NULL,
+	format text DEFAULT 'hnswlib-mmap',
+	OUT elements bigint,
+	OUT levels integer,
+	OUT dropped bigint,
+	OUT unlisted bigint
+) RETURNS record
+	AS 'MODULE_PATHNAME', 'hm_sql_export_graph'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION hnsw_mmap_export_graph(regclass, text, name, text) IS 'writes the graph of an hnsw_mmap index to a new file of hnswlib or hnswlib-mmap';
+
+-- For members of pg_read_server_files who may create an index on the table.
+
+CREATE FUNCTION hnsw_mmap_import_graph(
+	path text,
+	"table" regclass,
+	"column" name,
+	opclass text DEFAULT NULL,
+	index_name name DEFAULT NULL,
+	label_column name DEFAULT NULL,
+	vectors text DEFAULT NULL
+) RETURNS regclass
+	AS 'MODULE_PATHNAME', 'hm_sql_import_graph'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION hnsw_mmap_import_graph(text, regclass, name, text, name, name, text) IS 'creates an hnsw_mmap index from a graph that hnswlib or hnswlib-mmap wrote';

@@ -111,7 +111,7 @@ lay_out(HmGraphFile *file, HmGraphFileError *error)
 		file->element_size = hm_get_u64(file->bytes + 24);
 		file->label_offset = hm_get_u64(file->bytes + 32);
 		header->vector_bytes = file->label_offset - file->vector_offset;
-		if (header->vector_bytes == 0)
+		if (header->vector_bytes == 0 && header->count > 0)
 			return damaged(error, "its vectors have no bytes");
 	}
 	else

@@ -93,7 +93,10 @@ typedef struct HmGraphFile
 	uint64_t	walk;			/* where the next element's begin */
 } HmGraphFile;
 
-/* Recognises the format and reads the header.  False: *error says why not. */
+/*
+ * Recognises the format and reads the header: of the bytes, no more than
+ * HM_GRAPH_HEADER_BYTES.  False: *error says why not.
+ */
 extern bool hm_graph_file_open(HmGraphFile *file, const void *bytes, uint64_t size,
 							   HmGraphFileError *error);
 

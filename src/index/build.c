@@ -16,6 +16,9 @@
  * map the scratch files and compute, so temporary tables are built in parallel
  * like any other.
  *
+ * With a graph to begin with (import.h), its lists are taken over before, and
+ * only what it does not have is inserted.
+ *
  * linking unreachable elements, numbering elements (build_graph.c).  The leader
  * repairs what greedy insertion leaves unreachable, and numbers the elements
  * in the order in which they will be stored.
@@ -206,11 +209,14 @@ hm_build(Relation heap, Relation index, IndexInfo *index_info)
 
 	build.incarnation = hm_build_random();
 	build.scratch = hm_scratch_set_create();
+	build.import = hm_import_begin(heap, index, build.scratch);
 	hm_build_scan(&build);
 	HM_TEST_POINT("build-scanned");
 	if (build.element_count > 0)
 		hm_build_make_graph(&build);
 	HM_TEST_POINT("build-graph-made");
+	if (build.import != NULL)
+		hm_import_end(build.import, build.element_count);
 	hm_build_write(&build);
 	HM_TEST_POINT("build-written");
 	leave_phase(&build);

@@ -11,7 +11,9 @@
  *		encode		codes of all elements, in storage order, so that copies
  *					and codes pass by once.  An insertion reads the codes of
  *					any element, so everybody waits until all are there.
- *		insert		elements in the order of hm_build_order.
+ *		adopt		lists of a graph to begin with, if there is one: by the leader,
+ *					while the workers wait.
+ *		insert		the other elements, in the order of hm_build_order.
  *
  * Errors.  A participant that fails raises its error between insertions, when
  * it holds none of the graph's locks, and the leader either raised it or gets
@@ -26,6 +28,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "commands/progress.h"
+#include "files/file.h"
 #include "graph/codes.h"
 #include "index/build_state.h"
 #include "index/index.h"
@@ -69,6 +72,8 @@ typedef struct BuildShared
 	pg_atomic_uint64 encode_next;	/* first element that nobody encodes yet */
 	pg_atomic_uint64 encoded;	/* elements whose code is there */
 	ConditionVariable all_encoded;
+	pg_atomic_uint32 may_insert;	/* 1: what was to be adopted is */
+	ConditionVariable all_adopted;
 	pg_atomic_uint64 insert_next;	/* first position of the order, likewise */
 	pg_atomic_uint64 inserted;
 
@@ -223,13 +228,40 @@ encode_elements(Participant *participant)
 	pg_read_barrier();
 }
 
+/* Takes over the lists of a graph to begin with, and lets the workers go on. */
+static void
+adopt_elements(HmBuildState *build, Participant *participant)
+{
+	BuildShared *shared = participant->shared;
+
+	hm_import_adopt(build->import, participant->builder);
+	hm_import_verify(build->import, participant->builder, build->meta.metric,
+					 participant->copies, build->meta.dim);
+	pg_write_barrier();
+	pg_atomic_write_u32(&shared->may_insert, 1);
+	ConditionVariableBroadcast(&shared->all_adopted);
+}
+
+/* Waits until that is done. */
+static void
+wait_until_adopted(BuildShared *shared)
+{
+	ConditionVariablePrepareToSleep(&shared->all_adopted);
+	while (pg_atomic_read_u32(&shared->may_insert) == 0)
+		ConditionVariableSleep(&shared->all_adopted, PG_WAIT_EXTENSION);
+	ConditionVariableCancelSleep();
+	pg_read_barrier();
+}
+
 static void
 insert_step(void *argument)
 {
 	Participant *participant = argument;
+	uint32		id = hm_build_order(participant->graph, participant->first);
 
-	participant->status = hm_build_insert(participant->builder,
-										  hm_build_order(participant->graph, participant->first));
+	participant->status = HM_OK;
+	if (!hm_build_is_adopted(participant->graph, id))
+		participant->status = hm_build_insert(participant->builder, id);
 }
 
 static void
@@ -278,6 +310,7 @@ hm_build_worker(dsm_segment *segment, shm_toc *toc)
 
 	participant = participant_create(shared, copies, codes, graph, false);
 	encode_elements(participant);
+	wait_until_adopted(shared);
 	insert_elements(participant);
 	hm_builder_destroy(participant->builder);
 	hm_scratch_set_close(set);
@@ -371,6 +404,8 @@ init_shared(BuildShared *shared, const HmBuildState *build, const HmScratch *cod
 	pg_atomic_init_u64(&shared->encode_next, 0);
 	pg_atomic_init_u64(&shared->encoded, 0);
 	ConditionVariableInit(&shared->all_encoded);
+	pg_atomic_init_u32(&shared->may_insert, build->import == NULL);
+	ConditionVariableInit(&shared->all_adopted);
 	pg_atomic_init_u64(&shared->insert_next, 0);
 	pg_atomic_init_u64(&shared->inserted, 0);
 	memcpy(shared->mean, mean, build->meta.dim * sizeof(float));
@@ -423,12 +458,22 @@ compute_mean(const HmBuildState *build)
 	return call.mean;
 }
 
-/* Arguments of init_step. */
+/* Arguments and result of size_step and init_step. */
 typedef struct InitCall
 {
 	HmBuildState *build;
 	const HmBuildParams *params;
+	size_t		size;
 } InitCall;
+
+/* Levels that are given lie in scratch memory too. */
+static void
+size_step(void *argument)
+{
+	InitCall   *call = argument;
+
+	call->size = hm_build_size(call->params);
+}
 
 static void
 init_step(void *argument)
@@ -449,15 +494,21 @@ init_graph(HmBuildState *build)
 		.seed = hm_build_random()
 	};
 	InitCall	call = {build, &params};
-	size_t		size = hm_build_size(&params);
 
-	if (size == 0)
+	if (build->import != NULL)
+	{
+		hm_import_match(build->import, build->element_count, build->meta.dim, build->meta.m,
+						build->meta.file.number != 0 ? hm_file_acquire(build->meta.file.number)->rows : 0);
+		params.levels = hm_import_levels(build->import);
+	}
+	hm_scratch_call(size_step, &call);
+	if (call.size == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a graph of %u elements does not fit into the address space",
 						build->element_count)));
 	build->graph_area = hm_scratch_create(build->scratch);
-	hm_scratch_reserve(build->graph_area, size);
+	hm_scratch_reserve(build->graph_area, call.size);
 	hm_scratch_call(init_step, &call);
 }
 
@@ -537,6 +588,8 @@ hm_build_make_graph(HmBuildState *build)
 
 	participant = participant_create(shared, build->copies, codes, build->graph_area, true);
 	encode_elements(participant);
+	if (build->import != NULL)
+		adopt_elements(build, participant);
 	insert_elements(participant);
 
 	/* Raises a worker's error, if there was one. */

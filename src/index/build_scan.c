@@ -21,6 +21,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/tableam.h"
 #include "files/extvec.h"
 #include "index/attached.h"
@@ -59,6 +61,7 @@ typedef struct StoreCall
 	uint64		hash;
 	HmRef		ref;
 	uint64		row;			/* of the attached file */
+	uint32		element;		/* out: what the row belongs to */
 	uint32		first;			/* rehash: elements first .. end - 1 */
 	uint32		end;
 } StoreCall;
@@ -151,6 +154,7 @@ store(void *argument)
 			posting->tid = call->ref.tid;
 			posting->unused = 0;
 			build->posting_count++;
+			call->element = id;
 			return;
 		}
 	}
@@ -160,10 +164,11 @@ store(void *argument)
 	rows[build->element_count].hash = call->hash;
 	rows[build->element_count].row = call->row;
 	memcpy(build->copies->base + build->element_count * size, scan->copy, size);
-	build->element_count++;
+	call->element = build->element_count++;
 }
 
-static void
+/* Returns the element that the row belongs to. */
+static uint32
 add_vector(BuildScan *scan, const HmVector *vector, const HmElement *element, ItemPointer tid,
 		   uint64 row)
 {
@@ -194,6 +199,7 @@ add_vector(BuildScan *scan, const HmVector *vector, const HmElement *element, It
 	hm_scratch_call(store, &call);
 
 	build->max_norm = Max(build->max_norm, element->norm);
+	return call.element;
 }
 
 static void
@@ -280,6 +286,8 @@ demote_elements(BuildScan *scan)
 	build->element_count = 0;
 	build->posting_count = 0;
 	build->max_norm = 0;
+	if (build->import != NULL)
+		hm_import_forget_rows(build->import);
 	if (scan->table != NULL)
 		hm_scratch_close(scan->table);
 	scan->table = NULL;
@@ -372,8 +380,15 @@ scan_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 		element = hm_element_make(build->meta.metric, build->meta.scale, &vector,
 								  scan->floats, scan->copy);
 		if (element.kind == HM_LOG_VECTOR)
-			add_vector(scan, &vector, &element, tid,
-					   hm_is_attached(build->opclass) ? DatumGetExtvec(values[0])->row : 0);
+		{
+			uint32		id = add_vector(scan, &vector, &element, tid,
+										hm_is_attached(build->opclass) ? DatumGetExtvec(values[0])->row : 0);
+			int64		label;
+
+			/* a deleted row may have the label of the one that came after it */
+			if (build->import != NULL && alive && hm_import_label(build->import, values, isnull, &label))
+				hm_import_add_row(build->import, label, id, sqrt(hm_squared_norm(&vector)));
+		}
 		else
 			add_tail(scan, (HmTailKind) element.kind, tid);
 	}
@@ -415,7 +430,10 @@ void
 hm_build_scan(HmBuildState *build)
 {
 	BuildScan  *scan = palloc0(sizeof(BuildScan));
+	IndexInfo  *index_info = build->index_info;
 
+	if (build->import != NULL)
+		index_info = hm_import_scan_info(build->import, index_info);
 	scan->build = build;
 	scan->row_context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap build row",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -428,7 +446,7 @@ hm_build_scan(HmBuildState *build)
 	build->tail = hm_scratch_create(build->scratch);
 
 	hm_build_enter(build, HM_BUILD_SCAN, 0, 0);
-	build->heap_tuples = table_index_build_scan(build->heap, build->index, build->index_info,
+	build->heap_tuples = table_index_build_scan(build->heap, build->index, index_info,
 												true, true, scan_row, scan, NULL);
 
 	if (build->meta.file.number != 0)

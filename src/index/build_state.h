@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "graph/build.h"
+#include "index/import.h"
 #include "index/scratch.h"
 #include "nodes/execnodes.h"
 #include "portability/instr_time.h"
@@ -40,6 +41,7 @@ typedef struct HmBuildState
 	Relation	index;
 	IndexInfo  *index_info;
 	const HmOpclass *opclass;
+	HmImport   *import;			/* a graph to begin with; NULL: none */
 	uint64		incarnation;
 	HmMeta		meta;			/* dim and scale are set by the first vector */
 
