@@ -58,6 +58,8 @@ def parse_arguments():
     index.add_argument("--ef-construction", type=int, default=200, metavar="N", help="of every index")
     index.add_argument("--modes", type=words, default="heap,fp16",
                        help="hnsw_mmap's `vectors` options to measure, file (half-precision vectors in a file), or none")
+    index.add_argument("--bridge", type=words, default="none", metavar="LIST",
+                       help="`vectors` options to measure on pgvector's own column, through hnsw_mmap_pgvector, or none")
     index.add_argument("--memory", type=words, default="1GB", metavar="LIST",
                        help="maintenance_work_mem: one build for each, the last one is searched")
     index.add_argument("--workers", type=int, default=1, metavar="N", help="parallel workers of a build, besides the session")
@@ -89,6 +91,8 @@ def parse_arguments():
             parser.error(f"no file {name}")
     if arguments.connections > 1000:
         parser.error("--connections: at most 1000")
+    if not set(arguments.bridge) <= {"heap", "fp16"}:
+        parser.error("--bridge: heap, fp16, both, or none")
     if arguments.baseline and arguments.baseline not in report.read_baselines():
         parser.error(f"--baseline: the file has {', '.join(report.read_baselines())}")
     if arguments.quick:
@@ -121,10 +125,10 @@ class Bench:
         """Makes the tables that every index of the server is built on."""
         connection = server.connect()
         self.say("loading")
-        if self.arguments.modes:
+        if self.arguments.modes or self.arguments.bridge:
             server.execute(connection, "CREATE EXTENSION hnsw_mmap")
         tables = [("queries", self.collection.queries)]
-        if self.arguments.modes != ["file"] or not self.arguments.no_pgvector:
+        if self.arguments.modes != ["file"] or self.arguments.bridge or not self.arguments.no_pgvector:
             tables.append(("base", self.collection.base))
         for table, rows in tables:
             server.execute(connection, f"CREATE TABLE {table} (id integer PRIMARY KEY, embedding real[])")
@@ -198,6 +202,10 @@ def run(arguments, work, say):
             if arguments.connections:
                 bench.results[-1]["connections"] = connections.measure(
                     system, arguments.connections, len(collection.queries))
+            system.drop()
+        for mode in arguments.bridge if systems.Pgvector.available() else ():
+            system = systems.HnswMmapOnVector(mode, collection, arguments, say)
+            bench.measure(system, peers)
             system.drop()
         empty = systems.round_trip(arguments, len(collection.queries)) if arguments.seconds else None
         return {"made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -6,7 +6,7 @@ import os
 import platform
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-RECALLS = (0.90, 0.95)
+RECALLS = (0.90, 0.95, 0.99)
 
 
 def read_baselines():
@@ -66,6 +66,21 @@ def sql_points(system, clients=1):
             for run in point.get("pgbench", []) if run["clients"] == clients]
 
 
+def client_counts(results):
+    return sorted({run["clients"] for system in results["systems"]
+                   for point in system["curve"] for run in point.get("pgbench", [])} | {1})
+
+
+def sides(clients):
+    """The names under which rates are kept: of the batch, of one client, and of more."""
+    return ["batch"] + ["sql" if n == 1 else f"sql_{n}" for n in clients]
+
+
+def rates_at(batch, curves, wanted):
+    """Rates of all sides at a recall.  curves: one for each number of clients."""
+    return [rate_at(points, wanted) for points in [batch] + curves]
+
+
 def points_beside(system, peer):
     """A peer's curve from the batches that ran in turn with this system's."""
     rates = {one["ef"]: one["batch_queries_per_second"] for one in system["beside"].get(peer["name"], [])}
@@ -73,25 +88,25 @@ def points_beside(system, peer):
 
 
 def compare(results, baseline=None):
-    """Adds "at_recall" to the results: every system's rates at 0.90 and 0.95, and their ratios."""
+    """Adds "at_recall" to the results: every system's rates at RECALLS, and their ratios."""
     published = dict(read_baselines()[baseline], name=baseline) if baseline else None
+    clients = client_counts(results)
+    names = sides(clients)
     compared = {}
     for wanted in RECALLS:
         rows = []
         for system in results["systems"]:
-            row = {"name": system["name"], "batch": rate_at(batch_points(system), wanted),
-                   "sql": rate_at(sql_points(system), wanted), "ratios": {}}
+            rates = rates_at(batch_points(system), [sql_points(system, n) for n in clients], wanted)
+            row = {"name": system["name"], "ratios": {}, **dict(zip(names, rates))}
             for peer in results["systems"]:
                 if peer is system or system["kind"] != "hnsw_mmap" or peer["kind"] == "hnsw_mmap":
                     continue
-                theirs = points_beside(system, peer) or batch_points(peer)
-                row["ratios"][peer["name"]] = {
-                    "batch": ratio(row["batch"], rate_at(theirs, wanted)),
-                    "sql": ratio(row["sql"], rate_at(sql_points(peer), wanted))}
+                theirs = rates_at(points_beside(system, peer) or batch_points(peer),
+                                  [sql_points(peer, n) for n in clients], wanted)
+                row["ratios"][peer["name"]] = dict(zip(names, map(ratio, rates, theirs)))
             if published and system["kind"] == "hnsw_mmap":
-                row["ratios"]["published: " + baseline] = {
-                    "batch": ratio(row["batch"], rate_at(published.get("batch", []), wanted)),
-                    "sql": ratio(row["sql"], rate_at(published.get("sql", []), wanted))}
+                theirs = rates_at(published.get("batch", []), [published.get("sql", []) if n == 1 else [] for n in clients], wanted)
+                row["ratios"]["published: " + baseline] = dict(zip(names, map(ratio, rates, theirs)))
             rows.append(row)
         compared[f"{wanted:.2f}"] = rows
     results["at_recall"] = compared
@@ -155,16 +170,19 @@ def _sessions(found):
 
 
 def _at_recall(results):
+    clients = client_counts(results)
+    names = sides(clients)
+    heads = ["batch"] + [f"{n} client" + "s" * (n > 1) for n in clients]
     for wanted, rows in results["at_recall"].items():
         yield ""
-        yield f"At recall {wanted}, queries/s:                     batch       1 client"
+        yield f"At recall {wanted}, queries/s:".ljust(43) + "".join(f"{head:>14}" for head in heads)
         for row in rows:
-            yield f"  {row['name']:40} {_bounded(row['batch'], 'rate', ',.0f'):>12}   {_bounded(row['sql'], 'rate', ',.0f'):>12}"
+            yield f"  {row['name']:41}" + "".join(f"{_bounded(row[name], 'rate', ',.0f'):>14}" for name in names)
             for peer, found in row["ratios"].items():
-                sides = [_bounded(found[side], "ratio", ".2f") for side in ("batch", "sql")]
-                if sides != ["–", "–"]:
-                    sides = [side + (" x" if side != "–" else "") for side in sides]
-                    yield f"      beside {peer:33} {sides[0]:>12}   {sides[1]:>12}"
+                shown = [_bounded(found[name], "ratio", ".2f") for name in names]
+                if set(shown) != {"–"}:
+                    shown = [side + (" x" if side != "–" else "") for side in shown]
+                    yield f"      beside {peer:30}" + "".join(f"{side:>14}" for side in shown)
 
 
 def table(results):

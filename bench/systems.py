@@ -256,16 +256,37 @@ class Pgvector(ServerIndex):
         return bool(found)
 
     def prepare(self, collection):
+        make_vector_tables(collection, self.arguments)
+
+
+class HnswMmapOnVector(HnswMmap):
+    """hnsw_mmap on the very column that pgvector has its index on."""
+
+    table, index, query_table = Pgvector.table, "base_pgvector_hnsw_mmap", Pgvector.query_table
+
+    def prepare(self, collection):
+        self.name += " on vector"
+        self.operator_class = f"vector_{self.arguments.metric}_ops"
+        make_vector_tables(collection, self.arguments)
         connection = server.connect()
-        server.execute(connection, "CREATE EXTENSION vector")
-        for source in ("base", "queries"):
-            copy = source + "_pgvector"
-            server.execute(connection, f"""
-                CREATE TABLE {copy} (id integer PRIMARY KEY, embedding vector({collection.base.shape[1]}));
-                ALTER TABLE {copy} SET (parallel_workers = {self.arguments.workers});
-                INSERT INTO {copy} SELECT id, embedding FROM {source} ORDER BY id""")
-            server.execute(connection, f"VACUUM ANALYZE {copy}")
+        server.execute(connection, "CREATE EXTENSION IF NOT EXISTS hnsw_mmap_pgvector")
         connection.close()
+
+
+def make_vector_tables(collection, arguments):
+    """Copies of the tables in pgvector's type, unless they are there."""
+    connection = server.connect()
+    server.execute(connection, "CREATE EXTENSION IF NOT EXISTS vector")
+    for source in ("base", "queries"):
+        copy = source + "_pgvector"
+        if server.one(connection, "SELECT to_regclass(%s) IS NOT NULL", (copy,)):
+            continue
+        server.execute(connection, f"""
+            CREATE TABLE {copy} (id integer PRIMARY KEY, embedding vector({collection.base.shape[1]}));
+            ALTER TABLE {copy} ALTER embedding SET STORAGE MAIN, SET (parallel_workers = {arguments.workers});
+            INSERT INTO {copy} SELECT id, embedding FROM {source} ORDER BY id""")
+        server.execute(connection, f"VACUUM ANALYZE {copy}")
+    connection.close()
 
 
 # ---------------------------------------------------------------- around them
