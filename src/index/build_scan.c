@@ -449,6 +449,9 @@ hm_build_scan(HmBuildState *build)
 	build->heap_tuples = table_index_build_scan(build->heap, build->index, index_info,
 												true, true, scan_row, scan, NULL);
 
+	/* What the scan found out about the table has to get to who asked for the index. */
+	build->index_info->ii_BrokenHotChain |= index_info->ii_BrokenHotChain;
+
 	if (build->meta.file.number != 0)
 		hm_file_read_ahead(hm_file_acquire(build->meta.file.number), false);
 

@@ -5,7 +5,8 @@
  *
  * First every element's row is fetched, under one snapshot, for its label; then
  * elements that have one are numbered, and written as they lie in the index.
- * Twelve bytes an element are kept in memory.
+ * Twelve bytes an element are kept in memory, and sixteen more while labels are
+ * compared.
  *
  *-------------------------------------------------------------------------
  */

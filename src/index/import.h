@@ -63,7 +63,10 @@ typedef struct HmImport HmImport;
 /* The request for an index, or NULL.  Loads the file into scratch memory and checks it. */
 extern HmImport *hm_import_begin(Relation heap, Relation index, HmScratchSet *set);
 
-/* A copy of the information for the scan, with the label as a second column if it is one. */
+/*
+ * The information for the scan: the index's own, or a copy with the label as a
+ * second column.
+ */
 extern IndexInfo *hm_import_scan_info(const HmImport *import, IndexInfo *index_info);
 
 /* The label in a row's values, as hm_import_scan_info has them; false: it has none. */
