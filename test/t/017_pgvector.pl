@@ -126,6 +126,18 @@ my $definitions = "SELECT string_agg(indexdef, E'\\n' ORDER BY indexname) FROM p
 is($node->safe_psql('restored', $definitions), $node->safe_psql('postgres', $definitions), 'restored: the same definitions');
 same('restored', $node, 'restored');
 
+# ---- to files, and back ----
+
+my ($npy, $graph) = map { $node->basedir . "/$_" } ('v.npy', 'v.graph');
+$node->safe_psql('postgres', "SELECT hnsw_mmap_export_vectors('twice', 'v', '$npy', dtype => 'f4')");
+$node->safe_psql('postgres', "SELECT hnsw_mmap_attach('v', '$npy')");
+is($node->safe_psql('postgres', "SELECT count(*), max(v <-> hnsw_mmap_extvec('v', id - 1)::real[]::vector) FROM twice"), '200|0',
+	'vectors are written to a file, which can be attached');
+$node->safe_psql('postgres', "SELECT hnsw_mmap_export_graph('twice_ours', '$graph', label_column => 'id')");
+$node->safe_psql('postgres', "SELECT hnsw_mmap_import_graph('$graph', 'twice', 'v', label_column => 'id', index_name => 'twice_imported')");
+is($node->safe_psql('postgres', "SELECT elements, table_rows FROM hnsw_mmap_check('twice_imported', true)"), '200|200',
+	'a graph is written, and becomes an index of the column again');
+
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
