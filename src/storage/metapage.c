@@ -89,7 +89,30 @@ validate_part(Relation index, const HmMeta *meta, const HmPartDesc *part,
 				   part->part, part->tombstone_block, nblocks);
 }
 
-/* Raises an error unless the spaces are in order and within the file. */
+/* Blocks that belong to something, or are known to be lost. */
+static uint64
+accounted_blocks(const HmMeta *meta)
+{
+	uint64		blocks = HM_RUN_ALIGNMENT + (uint64) meta->lost_blocks;
+
+	for (uint32 i = 0; i < meta->part_count; i++)
+	{
+		const HmPartDesc *part = &meta->parts[i];
+
+		for (uint32 run = 0; run < part->run_count; run++)
+			blocks += HM_RUN_BLOCKS(part->runs[run].pages);
+		if (part->tombstone_block != InvalidBlockNumber)
+			blocks += HM_RUN_BLOCKS(HM_TOMBSTONE_PAGES(part));
+	}
+	for (uint32 i = 0; i < meta->space_count; i++)
+		blocks += meta->spaces[i].blocks;
+	return blocks;
+}
+
+/*
+ * Raises an error unless the spaces are in order and within the file, and all
+ * blocks are accounted for: a file is made as long as this says.
+ */
 static void
 validate_spaces(Relation index, const HmMeta *meta)
 {
@@ -112,6 +135,9 @@ validate_spaces(Relation index, const HmMeta *meta)
 					   space->blocks, space->block, meta->file_blocks, space->state);
 		end = space->block + space->blocks;
 	}
+	if (accounted_blocks(meta) != meta->file_blocks)
+		hm_corrupt(index, HM_META_BLOCK, "It accounts for %u blocks, but lists " UINT64_FORMAT ".",
+				   meta->file_blocks, accounted_blocks(meta));
 }
 
 static void

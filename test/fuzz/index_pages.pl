@@ -121,7 +121,7 @@ sub damage_index
 }
 
 my $script = <<'SQL';
-SET client_min_messages = fatal;
+SET client_min_messages = error;
 SET enable_seqscan = off;
 SET enable_sort = off;
 SELECT count(*) FROM (SELECT id FROM TABLE ORDER BY v <=> hm_test.vec(1, DIM) LIMIT 10) AS s;

@@ -196,6 +196,8 @@ my @forgeries = (
 	[ 'no entry point', 124, 'L', 0xFFFFFFFF, 1 ],
 	[ 'no blocks', 128, 'L', 0, 1 ],
 	[ 'blocks not aligned', 128, 'L', 1001, 1 ],
+	[ '2^26 blocks', 128, 'L', 0x4000000, 1 ],
+	[ 'blocks that are lost', 132, 'L', 8, 1 ],
 	[ '2^31 spaces', 136, 'L', 0x80000000, 1 ],
 	[ 'space at the metapage', $space, 'L', 0, 1 ],
 	[ 'space not aligned', $space, 'L', 1001, 1 ],
