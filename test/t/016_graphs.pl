@@ -168,6 +168,23 @@ is($node->safe_psql('postgres', "SELECT elements, dropped FROM hnsw_mmap_export_
 	"$quarter|$quarter", 'deleted rows are not exported');
 unlike(tool('check', "$files/fewer", $files, 'l2', $ef), qr/failed/, 'deleted rows are not exported: a sound file');
 
+# An index of several parts, with replaced lists and tombstones.
+$node->safe_psql('postgres', <<SQL);
+CREATE TABLE grown AS SELECT * FROM t_l2 WHERE id < $n - 60;
+CREATE INDEX grown_v ON grown USING hnsw_mmap (v) WITH (m = $m);
+INSERT INTO grown SELECT * FROM t_l2 WHERE id >= $n - 60;
+SELECT hnsw_mmap_merge('grown_v');
+DELETE FROM grown WHERE id % 20 = 0;
+SQL
+$node->safe_psql('postgres', 'VACUUM grown');
+my $left = $node->safe_psql('postgres', 'SELECT count(*) FROM grown');
+like($node->safe_psql('postgres', "SELECT parts, patches > 0, tombstones FROM hnsw_mmap_stats('grown_v')"), qr/^[2-9]\|t\|@{[ $n - $left ]}$/,
+	'several parts: what there is');
+is($node->safe_psql('postgres', "SELECT elements, dropped FROM hnsw_mmap_export_graph('grown_v', '$files/grown', 'id')"), "$left|@{[ $n - $left ]}",
+	'several parts: exported');
+# One of twenty neighbours is not there to be found.
+like_library(tool('check', "$files/grown", $files, 'l2', $ef), $wanted - 0.05, 'several parts: exported');
+
 # Marked as deleted in the file: the rows are inserted.
 $node->safe_psql('postgres', 'CREATE TABLE marked AS SELECT * FROM t_l2');
 like(import_graph("$files/deleted.graph", 'marked', 'l2'),
