@@ -22,24 +22,23 @@
 
 typedef struct RunState
 {
-	void		(*watch) (void *state);
+	bool		(*watch) (void *state);
 	void	   *watch_state;
 } RunState;
 
-static void
+static bool
 progress(const HmMergeReport *report, void *state)
 {
 	RunState   *run = state;
 
 	CHECK_FOR_INTERRUPTS();
 	hm_progress_report(report);
-	if (run->watch != NULL)
-		run->watch(run->watch_state);
+	return run->watch == NULL || run->watch(run->watch_state);
 }
 
 HmMergeResult
 hm_merge_run(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeReport *report,
-			 void (*watch) (void *state), void *watch_state)
+			 bool (*watch) (void *state), void *watch_state)
 {
 	RunState	run = {.watch = watch, .watch_state = watch_state};
 	HmMergeResult result;

@@ -22,6 +22,6 @@
  */
 extern HmMergeResult hm_merge_run(Relation heap, Relation index, HmMergeMode mode, bool wait,
 								  HmMergeReport *report,
-								  void (*watch) (void *state), void *watch_state);
+								  bool (*watch) (void *state), void *watch_state);
 
 #endif							/* HM_AM_MERGE_RUN_H */

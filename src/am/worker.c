@@ -18,7 +18,7 @@
  *					workers
  *	  the table		AccessShareLock: it keeps out changes of the table
  *	  the worker's	which CREATE INDEX, REINDEX and DROP INDEX CONCURRENTLY wait
- *	  transaction	for, whatever its locks
+ *	  transaction	for, whatever its locks; also those of its parallel workers
  *	  the database	which it does not lock, but DROP DATABASE and its like
  *					wait five seconds for others to leave it
  *
@@ -127,6 +127,7 @@ typedef struct Watch
 	Relation	heap;
 	Relation	index;
 	int64		looked;
+	bool		leaving;		/* as soon as no other processes merge with it */
 } Watch;
 
 static HTAB *requests = NULL;
@@ -317,6 +318,24 @@ is_refused(const LOCKTAG *tag, LOCKMODE mode)
 }
 
 /*
+ * Whether a transaction that somebody waits for is that of a parallel worker of
+ * this process, who has its snapshot too.
+ */
+static bool
+is_helpers(const LOCKTAG *tag, const LockData *all)
+{
+	for (int i = 0; i < all->nelements; i++)
+	{
+		const LockInstanceData *lock = &all->locks[i];
+
+		if (lock->waitLockMode == NoLock && lock->leaderPid == MyProcPid &&
+			memcmp(&lock->locktag, tag, sizeof(LOCKTAG)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Whether somebody waits for a lock that one of this process's own conflicts
  * with.
  *
@@ -353,6 +372,9 @@ is_waited_for(const Watch *watch)
 
 		if (lock->waitLockMode == NoLock)
 			continue;
+		if (lock->locktag.locktag_type == LOCKTAG_VIRTUALTRANSACTION &&
+			is_helpers(&lock->locktag, all))
+			found = true;
 		for (int j = 0; j < lengthof(own); j++)
 			if (memcmp(&lock->locktag, &own[j].tag, sizeof(LOCKTAG)) == 0 &&
 				DoLockModesConflict(lock->waitLockMode, own[j].mode))
@@ -379,24 +401,30 @@ keeps_somebody_waiting(const Watch *watch)
 
 /*
  * Exits as FATAL does, only without a word: the transaction is aborted, and
- * nobody did anything wrong.
+ * nobody did anything wrong.  False: parallel workers, who would not be silent,
+ * are to end first.
  */
-static void
+static bool
 leave_if_in_the_way(void *state)
 {
 	Watch	   *watch = state;
 	int64		now = now_ms();
 
-	if (now - watch->looked < WATCH_INTERVAL)
-		return;
-	watch->looked = now;
-	if (keeps_somebody_waiting(watch))
+	if (!watch->leaving)
 	{
-		ereport(DEBUG1,
-				(errmsg_internal("merge of index \"%s\" makes way for another process",
-								 RelationGetRelationName(watch->index))));
-		proc_exit(0);
+		if (now - watch->looked < WATCH_INTERVAL)
+			return true;
+		watch->looked = now;
+		if (!keeps_somebody_waiting(watch))
+			return true;
+		watch->leaving = true;
 	}
+	if (IsInParallelMode())
+		return false;
+	ereport(DEBUG1,
+			(errmsg_internal("merge of index \"%s\" makes way for another process",
+							 RelationGetRelationName(watch->index))));
+	proc_exit(0);
 }
 
 /* ---- The worker ---- */

@@ -596,8 +596,17 @@ hm_build_links(const HmBuildGraph *graph, uint32_t id, int level,
 		links[i] = hm_link_get(&list, i);
 	hm_sort_candidates(links, n);
 	for (i = 0; i < n; i++)
-		slots[i] = new_of_old[links[i].id];
+		slots[i] = new_of_old != NULL ? new_of_old[links[i].id] : links[i].id;
 	for (; i < list.size; i++)
 		slots[i] = HM_NO_ID;
 	return n;
+}
+
+uint32_t
+hm_build_entry_point(const HmBuildGraph *graph, int *level)
+{
+	uint64_t	entry = hm_build_entry(graph);
+
+	*level = entry == HM_NO_ENTRY ? 0 : (int) (entry >> 32);
+	return entry == HM_NO_ENTRY ? HM_NO_ID : (uint32_t) entry;
 }

@@ -120,14 +120,17 @@ extern HmStatus hm_build_renumber(HmBuilder *builder, uint32_t *new_of_old,
 								  uint32_t *old_of_new, uint32_t level_count[HM_MAX_LEVELS]);
 
 /*
- * Copies an element's list as stored: ids mapped through new_of_old, nearest
- * first, unused slots HM_NO_ID.  `slots` has room for 2m (level 0) or m.
+ * Copies an element's list as stored: ids mapped through new_of_old (NULL: as
+ * they are), nearest first, unused slots HM_NO_ID.  `slots` has room for 2m (level 0) or m.
  * Returns the number of used slots.
  */
 extern int	hm_build_links(const HmBuildGraph *graph, uint32_t id, int level,
 						   const uint32_t *new_of_old, uint32_t *slots);
 
 extern int	hm_build_level(const HmBuildGraph *graph, uint32_t id);
+
+/* Where searches begin, and its level; HM_NO_ID: nothing has been inserted. */
+extern uint32_t hm_build_entry_point(const HmBuildGraph *graph, int *level);
 
 /* The level that an element gets from the seed: geometric with ratio 1/m. */
 extern int	hm_level_of(uint64_t seed, uint32_t id, uint32_t m);

@@ -173,8 +173,8 @@ extern uint32_t hm_overlay_number(HmOverlay *overlay, bool keep_dead, uint32_t *
 								  uint32_t *old_of_new, uint32_t level_count[HM_MAX_LEVELS]);
 
 /*
- * Copies a list in memory as it is to be stored: own ids mapped, links to
- * dropped elements and to what lacks the level left out, unused slots
+ * Copies a list in memory as it is to be stored: own ids mapped (new_of_old
+ * NULL: as they are), links to dropped elements and to what lacks the level left out, unused slots
  * HM_NO_ID.  `slots` has room for 2m (level 0) or m.  Returns the number of
  * used ones.
  */

@@ -131,7 +131,7 @@ hm_overlay_read(HmOverlay *overlay, uint32_t id, int level, const uint32_t *new_
 
 		if (!hm_overlay_has(overlay, link, level))
 			continue;
-		if (hm_overlay_is_own(overlay, link))
+		if (new_of_old != NULL && hm_overlay_is_own(overlay, link))
 			link = new_of_old[link - overlay->first];
 		if (link != HM_NO_ID)
 			slots[used++] = link;

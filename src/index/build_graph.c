@@ -51,6 +51,8 @@
 #define INSERT_CHUNK		16
 #define MEAN_SAMPLE			4096	/* vectors that the mean is taken from */
 #define ELEMENTS_PER_WORKER	5000	/* fewer are not worth starting a process */
+#define MERGED_PER_WORKER	2500	/* as they are inserted into a larger graph */
+#define ADOPT_STEP			1024	/* elements between two looks for interrupts */
 
 /* A scratch area as a worker finds it. */
 typedef struct SharedArea
@@ -84,7 +86,7 @@ typedef struct BuildShared
 typedef struct Participant
 {
 	BuildShared *shared;
-	bool		leader;			/* reports progress */
+	HmBuildState *build;		/* of the leader, who reports progress; else NULL */
 	const uint16 *copies;
 	char	   *codes;
 	HmBuildGraph *graph;
@@ -116,13 +118,13 @@ score(const HmBuildScorer *scorer, uint32_t from, const uint32_t *ids, int n, fl
 
 static Participant *
 participant_create(BuildShared *shared, const HmScratch *copies, const HmScratch *codes,
-				   const HmScratch *graph, bool leader)
+				   const HmScratch *graph, HmBuildState *build)
 {
 	Participant *participant = palloc0(sizeof(Participant));
 	HmAllocator allocator = hm_context_allocator(CurrentMemoryContext);
 
 	participant->shared = shared;
-	participant->leader = leader;
+	participant->build = build;
 	participant->copies = (const uint16 *) copies->base;
 	participant->codes = codes->base;
 	participant->graph = (HmBuildGraph *) graph->base;
@@ -228,15 +230,66 @@ encode_elements(Participant *participant)
 	pg_read_barrier();
 }
 
+/* Arguments of adopt_step. */
+typedef struct AdoptCall
+{
+	HmBuilder  *builder;
+	HmOverlay  *given;
+	uint32		first;
+	uint32		end;
+} AdoptCall;
+
+static void
+adopt_step(void *argument)
+{
+	AdoptCall  *call = argument;
+
+	for (uint32 id = call->first; id < call->end; id++)
+	{
+		for (int level = hm_overlay_level(call->given, id); level >= 0; level--)
+		{
+			uint32		links[2 * HM_MAX_M];
+
+			hm_build_adopt(call->builder, id, level, links,
+						   hm_overlay_read(call->given, id, level, NULL, links), false);
+		}
+	}
+}
+
+/* Takes over a merge's lists, the entry point's first, which it remains so. */
+static void
+adopt_given(HmOverlay *given, HmBuilder *builder)
+{
+	AdoptCall	call = {.builder = builder, .given = given};
+
+	if (given->store.entry_point < given->own_count)
+	{
+		call.first = given->store.entry_point;
+		call.end = call.first + 1;
+		hm_scratch_call(adopt_step, &call);
+	}
+	for (call.first = 0; call.first < given->own_count; call.first = call.end)
+	{
+		call.end = Min(call.first + ADOPT_STEP, given->own_count);
+		hm_scratch_call(adopt_step, &call);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 /* Takes over the lists of a graph to begin with, and lets the workers go on. */
 static void
 adopt_elements(HmBuildState *build, Participant *participant)
 {
 	BuildShared *shared = participant->shared;
 
-	hm_import_adopt(build->import, participant->builder);
-	hm_import_verify(build->import, participant->builder, build->meta.metric,
-					 participant->copies, build->meta.dim);
+	if (build->given != NULL)
+		adopt_given(build->given, participant->builder);
+	else
+	{
+		hm_import_adopt(build->import, participant->builder);
+		hm_import_verify(build->import, participant->builder, build->meta.metric,
+						 participant->copies, build->meta.dim);
+	}
 	pg_write_barrier();
 	pg_atomic_write_u32(&shared->may_insert, 1);
 	ConditionVariableBroadcast(&shared->all_adopted);
@@ -264,6 +317,20 @@ insert_step(void *argument)
 		participant->status = hm_build_insert(participant->builder, id);
 }
 
+/* The leader's progress.  If it is stopped, there is nothing left to claim for anybody. */
+static void
+report_inserted(Participant *participant, uint64 inserted)
+{
+	HmBuildState *build = participant->build;
+	BuildShared *shared = participant->shared;
+
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, inserted);
+	if (build->pause == NULL || build->pause((uint32) inserted, build->pause_state))
+		return;
+	build->stopped = true;
+	pg_atomic_write_u64(&shared->insert_next, shared->element_count);
+}
+
 static void
 insert_elements(Participant *participant)
 {
@@ -285,8 +352,8 @@ insert_elements(Participant *participant)
 			call_graph(participant, insert_step);
 		}
 		inserted = pg_atomic_add_fetch_u64(&shared->inserted, end - first);
-		if (participant->leader)
-			pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, inserted);
+		if (participant->build != NULL)
+			report_inserted(participant, inserted);
 	}
 }
 
@@ -308,7 +375,7 @@ hm_build_worker(dsm_segment *segment, shm_toc *toc)
 	codes = hm_scratch_attach(set, shared->codes.path, shared->codes.size);
 	graph = hm_scratch_attach(set, shared->graph.path, shared->graph.size);
 
-	participant = participant_create(shared, copies, codes, graph, false);
+	participant = participant_create(shared, copies, codes, graph, NULL);
 	encode_elements(participant);
 	wait_until_adopted(shared);
 	insert_elements(participant);
@@ -322,14 +389,15 @@ hm_build_worker(dsm_segment *segment, shm_toc *toc)
  * Memory has no say, as participants share theirs.
  */
 static int
-choose_worker_count(Relation heap, uint32 element_count)
+choose_worker_count(const HmBuildState *build)
 {
-	int			wanted = RelationGetParallelWorkers(heap, -1);
+	int			wanted = RelationGetParallelWorkers(build->heap, -1);
 
 	if (!IsUnderPostmaster || !ActiveSnapshotSet())
 		return 0;
 	if (wanted < 0)
-		wanted = (int) (element_count / ELEMENTS_PER_WORKER) - 1;
+		wanted = (int) (build->given == NULL ? build->element_count / ELEMENTS_PER_WORKER :
+						(build->element_count - build->given->own_count) / MERGED_PER_WORKER) - 1;
 	return Max(0, Min(wanted, max_parallel_maintenance_workers));
 }
 
@@ -404,7 +472,7 @@ init_shared(BuildShared *shared, const HmBuildState *build, const HmScratch *cod
 	pg_atomic_init_u64(&shared->encode_next, 0);
 	pg_atomic_init_u64(&shared->encoded, 0);
 	ConditionVariableInit(&shared->all_encoded);
-	pg_atomic_init_u32(&shared->may_insert, build->import == NULL);
+	pg_atomic_init_u32(&shared->may_insert, build->import == NULL && build->given == NULL);
 	ConditionVariableInit(&shared->all_adopted);
 	pg_atomic_init_u64(&shared->insert_next, 0);
 	pg_atomic_init_u64(&shared->inserted, 0);
@@ -483,6 +551,18 @@ init_step(void *argument)
 	call->build->graph = hm_build_init(call->build->graph_area->base, call->params);
 }
 
+/* Levels of elements that a merge goes on from, as HmBuildParams wants them. */
+static const uint8 *
+given_levels(const HmBuildState *build)
+{
+	uint8	   *levels = MemoryContextAllocHuge(CurrentMemoryContext, build->element_count);
+
+	memcpy(levels, build->given->levels, build->given->own_count);
+	memset(levels + build->given->own_count, HM_LEVEL_FROM_SEED,
+		   build->element_count - build->given->own_count);
+	return levels;
+}
+
 /* Reserves the graph's memory and lays it out, empty. */
 static void
 init_graph(HmBuildState *build)
@@ -501,6 +581,8 @@ init_graph(HmBuildState *build)
 						build->meta.file.number != 0 ? hm_file_acquire(build->meta.file.number)->rows : 0);
 		params.levels = hm_import_levels(build->import);
 	}
+	if (build->given != NULL)
+		params.levels = given_levels(build);
 	hm_scratch_call(size_step, &call);
 	if (call.size == 0)
 		ereport(ERROR,
@@ -579,27 +661,28 @@ hm_build_make_graph(HmBuildState *build)
 	hm_scratch_reserve(codes, (uint64) build->element_count * codec.record_size);
 	init_graph(build);
 
-	context = begin_parallel(choose_worker_count(build->heap, build->element_count),
+	context = begin_parallel(choose_worker_count(build),
 							 add_size(offsetof(BuildShared, mean), build->meta.dim * sizeof(float)),
 							 &shared);
 	init_shared(shared, build, codes, mean);
 	if (context != NULL)
 		LaunchParallelWorkers(context);
 
-	participant = participant_create(shared, build->copies, codes, build->graph_area, true);
+	participant = participant_create(shared, build->copies, codes, build->graph_area, build);
 	encode_elements(participant);
-	if (build->import != NULL)
+	if (build->import != NULL || build->given != NULL)
 		adopt_elements(build, participant);
 	insert_elements(participant);
 
 	/* Raises a worker's error, if there was one. */
 	if (context != NULL)
 		WaitForParallelWorkersToFinish(context);
-	if (pg_atomic_read_u64(&shared->inserted) != build->element_count)
+	if (!build->stopped && pg_atomic_read_u64(&shared->inserted) != build->element_count)
 		elog(ERROR, "graph was built from " UINT64_FORMAT " elements instead of %u",
 			 pg_atomic_read_u64(&shared->inserted), build->element_count);
 
-	finish_graph(build, participant);
+	if (!build->stopped)
+		finish_graph(build, participant);
 
 	hm_builder_destroy(participant->builder);
 	hm_scratch_close(codes);

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "graph/build.h"
+#include "graph/overlay.h"
 #include "index/import.h"
 #include "index/scratch.h"
 #include "nodes/execnodes.h"
@@ -42,6 +43,15 @@ typedef struct HmBuildState
 	IndexInfo  *index_info;
 	const HmOpclass *opclass;
 	HmImport   *import;			/* a graph to begin with; NULL: none */
+	HmOverlay  *given;			/* likewise: a merge's, of the first elements, all its own */
+
+	/*
+	 * May be NULL.  Called every few elements while they are inserted; false: no
+	 * more, and hm_build_make_graph returns with `stopped` and without a graph.
+	 */
+	bool		(*pause) (uint32 inserted, void *state);
+	void	   *pause_state;
+	bool		stopped;
 	uint64		incarnation;
 	HmMeta		meta;			/* dim and scale are set by the first vector */
 

@@ -100,7 +100,7 @@ hm_merge_progress(HmMergeState *merge, uint64 done)
 	CHECK_FOR_INTERRUPTS();
 	renew_snapshot(merge);
 	if (merge->progress != NULL)
-		merge->progress(report, merge->progress_state);
+		(void) merge->progress(report, merge->progress_state);
 }
 
 void
@@ -376,7 +376,7 @@ merge_locked(HmMergeState *merge)
 
 HmMergeResult
 hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeReport *report,
-		 void (*progress) (const HmMergeReport *report, void *state), void *state)
+		 bool (*progress) (const HmMergeReport *report, void *state), void *state)
 {
 	MemoryContext context;
 	MemoryContext caller;

@@ -62,14 +62,16 @@ typedef struct HmMergeReport
  * and then unless mode is HM_MERGE_SMALL.  May take long; calls `progress` (may be NULL)
  * every few milliseconds, from where an error may be raised to stop it: that
  * is safe at any time, and what has been done is lost but for some blocks that
- * the next merge frees.
+ * the next merge frees.  In parallel mode, an error would have the other
+ * processes complain; returning false there has them end, and then progress is
+ * called again and has to raise one, or exit.
  *
  * wait: whether to wait for another merge to end.  For a VACUUM of the index a
  * merge waits before it publishes, but HM_MERGE_SMALL does not begin during one.
  */
 extern HmMergeResult hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait,
 							  HmMergeReport *report,
-							  void (*progress) (const HmMergeReport *report, void *state),
+							  bool (*progress) (const HmMergeReport *report, void *state),
 							  void *state);
 
 /*

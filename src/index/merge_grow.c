@@ -7,19 +7,10 @@
  * the log's copies, the index's copies or the table's rows, turned into
  * eight-bit codes as in a build, and kept in a cache.
  *
- * Identical vectors become one element.  Among the log's entries, two are
- * taken to be identical if a 64-bit hash of their bytes and their
- * half-precision copies agree; how a stored element is compared is told below.
- * Should two different vectors ever pass for one, their rows share an element
- * that ranks both to half precision: no answer becomes wrong, because scans
- * compute the distance of every row from the row itself.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
-#include "index/element.h"
 #include "index/index.h"
 #include "index/merge_state.h"
 #include "miscadmin.h"
@@ -30,48 +21,16 @@
 #define MEAN_SAMPLE			1024	/* vectors that codes are centred by */
 #define EQUALS_LOOKED_AT	8	/* nearest elements that may be identical */
 
-/* New elements by the hash of their vector. */
-typedef struct HashSlot
-{
-	uint64		hash;			/* hash key */
-	uint32		entry;			/* of the log */
-	uint32		id;				/* the element that it has joined, or been made into */
-	char		status;
-} HashSlot;
-
-#define SH_PREFIX		vectors
-#define SH_ELEMENT_TYPE	HashSlot
-#define SH_KEY_TYPE		uint64
-#define SH_KEY			hash
-#define SH_HASH_KEY(tb, key)	((uint32) ((key) >> 32))
-#define SH_EQUAL(tb, a, b)		((a) == (b))
-#define SH_SCOPE		static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
 typedef struct GrowState
 {
 	HmMergeState *merge;
 	HmBuildScorer scorer;
-	vectors_hash *vectors;
 	uint64		seed;			/* levels of new elements */
 	uint16	   *batch;			/* HM_MAX_BATCH copies */
-
-	/* to compare a row's vector with an entry's */
-	float	   *floats;
-	uint16	   *copy;
-	char	   *file_rows;		/* two of the attached file */
 
 	/* guarded call */
 	HmGrowStep	step;
 } GrowState;
-
-static const uint16 *
-entry_copy(const HmMergeState *merge, uint32 entry)
-{
-	return merge->copies + (Size) entry * merge->directory.meta.dim;
-}
 
 /* A sample of the log's and the index's vectors, averaged. */
 static float *
@@ -92,7 +51,7 @@ compute_mean(HmMergeState *merge)
 		uint8		flag = HM_SCORED;
 
 		if (i < sampled)
-			from = entry_copy(merge, (uint32) ((uint64) i * merge->entry_count / sampled));
+			from = hm_merge_entry_copy(merge, (uint32) ((uint64) i * merge->entry_count / sampled));
 		else
 		{
 			uint32		id = (uint32) ((uint64) (i - sampled) * merge->stored / wanted);
@@ -147,7 +106,7 @@ load_vectors(GrowState *grow)
 
 		if (id >= merge->stored)
 			hm_codecache_add(merge->codes, id,
-							 entry_copy(merge, merge->entry_of[id - merge->stored]));
+							 hm_merge_entry_copy(merge, merge->entry_of[id - merge->stored]));
 		else
 			ids[n++] = id;
 	}
@@ -205,90 +164,6 @@ run(GrowState *grow)
 	}
 }
 
-/* True when a fetched value is the entry's very vector. */
-static bool
-is_vector_of(GrowState *grow, Datum value, uint32 number)
-{
-	HmMergeState *merge = grow->merge;
-	const HmMergeEntry *entry = &merge->entries[number];
-	const HmMeta *meta = &merge->directory.meta;
-	MemoryContext old = MemoryContextSwitchTo(merge->rows.context);
-	void	   *copied;
-	HmVector	vector = merge->opclass->type->view(value, &copied);
-
-	MemoryContextSwitchTo(old);
-	return (uint32) vector.dim == meta->dim &&
-		hm_vector_hash(&vector, merge->directory.incarnation) == entry->hash &&
-		hm_element_make(meta->metric, meta->scale, &vector, grow->floats,
-						grow->copy).kind == HM_LOG_VECTOR &&
-		memcmp(grow->copy, entry_copy(merge, number), meta->dim * sizeof(uint16)) == 0;
-}
-
-/* True when two rows of the attached file are the same, byte by byte. */
-static bool
-rows_are_equal(GrowState *grow, uint64 a, uint64 b)
-{
-	HmFile	   *file = grow->merge->file;
-	size_t		size = hm_file_row_size(file);
-
-	if (a == b)
-		return true;
-	hm_file_read(file, a, grow->file_rows);
-	hm_file_read(file, b, grow->file_rows + size);
-	return memcmp(grow->file_rows, grow->file_rows + size, size) == 0;
-}
-
-/*
- * True when a stored element has the entry's very vector.  Where the index
- * keeps copies, its copy and fingerprint say so: they are all that searches
- * will see of the vector.  Rows of an attached file are compared there.
- * Otherwise a row of the element says so: one that is
- * visible or, if there is none, any.  An update that leaves the vector alone
- * makes the version that the element refers to invisible, and may prune it;
- * then nobody knows, and the new version becomes an element of its own.
- *
- * A TID may be freed and given to another row while the merge goes on, and its
- * tombstones were read at the beginning.  At worst an element gets a row whose
- * vector is near its own: its place in the graph is a little off, and its
- * distance is computed from the row.
- */
-static bool
-element_has_vector(GrowState *grow, uint32 id, uint32 number)
-{
-	HmMergeState *merge = grow->merge;
-	HmTidIterator iterator;
-	ItemPointerData tid;
-	Datum		value;
-	bool		isnull;
-
-	if (hm_reader_ref(&merge->reader, id).fingerprint != merge->entries[number].fingerprint)
-		return false;
-	if (merge->directory.meta.vectors == HM_VECTORS_FP16)
-	{
-		uint8		flag;
-
-		merge->source->copies(merge->source, &id, 1, grow->copy, &flag);
-		return flag == HM_SCORED &&
-			memcmp(grow->copy, entry_copy(merge, number),
-				   merge->directory.meta.dim * sizeof(uint16)) == 0;
-	}
-	if (merge->file != NULL)
-		return rows_are_equal(grow, hm_reader_row(&merge->reader, id), merge->entries[number].row);
-	hm_reader_tids(id, &iterator);
-	while (hm_reader_next_tid(&merge->reader, &iterator, &tid))
-	{
-		if (hm_row_fetch(&merge->rows, &tid, &value, &isnull) && !isnull)
-			return is_vector_of(grow, value, number);
-	}
-	hm_reader_tids(id, &iterator);
-	while (hm_reader_next_tid(&merge->reader, &iterator, &tid))
-	{
-		if (hm_row_fetch_any(&merge->rows, &tid, &value))
-			return is_vector_of(grow, value, number);
-	}
-	return false;
-}
-
 /* The element that has the entry's vector among the nearest found, or HM_NO_ID. */
 static uint32
 find_equal(GrowState *grow, uint32 number)
@@ -305,53 +180,26 @@ find_equal(GrowState *grow, uint32 number)
 		uint32		id = grower->found[i].id;
 
 		/* new ones are in the hash table */
-		if (id < merge->stored && element_has_vector(grow, id, number))
+		if (id < merge->stored && hm_merge_has_vector(merge, id, number))
 			return id;
 	}
 	return HM_NO_ID;
-}
-
-/* Makes the entry's row a further one of an element. */
-static void
-join_element(GrowState *grow, uint32 id, uint32 number)
-{
-	HmMergeState *merge = grow->merge;
-	const HmMergeEntry *entry = &merge->entries[number];
-	HmMergeTid	tid = {
-		.tid = entry->tid,
-		.element = id,
-		.part = HM_FROM_LOG,
-		.bit = entry->ordinal
-	};
-
-	hm_merge_add_tid(&merge->postings, &tid);
-	merge->report->duplicates++;
 }
 
 static void
 insert_entry(GrowState *grow, uint32 number)
 {
 	HmMergeState *merge = grow->merge;
-	const HmMergeEntry *entry = &merge->entries[number];
-	HmMergeTid	ref = {
-		.tid = entry->tid,
-		.info = entry->fingerprint,
-		.part = HM_FROM_LOG,
-		.bit = entry->ordinal
-	};
-	HashSlot   *slot;
+	uint32	   *noted;
 	uint32		equal;
 	uint32		id;
-	bool		found;
 
-	slot = vectors_insert(grow->vectors, entry->hash, &found);
-	if (found && memcmp(entry_copy(merge, slot->entry), entry_copy(merge, number),
-						merge->directory.meta.dim * sizeof(uint16)) == 0)
+	equal = hm_merge_equal_entry(merge, number, &noted);
+	if (equal != HM_NO_ID)
 	{
-		join_element(grow, slot->id, number);
+		hm_merge_join(merge, equal, number);
 		return;
 	}
-	slot->entry = number;
 
 	id = hm_overlay_add(merge->overlay, hm_level_of(grow->seed, merge->stored + merge->new_count,
 													merge->directory.meta.m));
@@ -359,7 +207,7 @@ insert_entry(GrowState *grow, uint32 number)
 		hm_merge_out_of_memory(merge);
 	merge->entry_of[merge->new_count++] = number;
 	hm_codecache_trim(merge->codes);
-	hm_codecache_add(merge->codes, id, entry_copy(merge, number));
+	hm_codecache_add(merge->codes, id, hm_merge_entry_copy(merge, number));
 
 	hm_grow_insert(merge->grower, id);
 	if (run(grow) == HM_GROW_FOUND)
@@ -371,16 +219,14 @@ insert_entry(GrowState *grow, uint32 number)
 			hm_overlay_remove_last(merge->overlay);
 			hm_codecache_forget(merge->codes, id);
 			merge->new_count--;
-			slot->id = equal;
-			join_element(grow, equal, number);
+			*noted = equal;
+			hm_merge_join(merge, equal, number);
 			return;
 		}
 		(void) run(grow);
 	}
-	slot->id = id;
-	ref.element = id;
-	hm_merge_add_tid(&merge->refs, &ref);
-	merge->report->inserted++;
+	*noted = id;
+	hm_merge_add_ref(merge, id, number);
 }
 
 static void
@@ -446,19 +292,18 @@ hm_merge_grow(HmMergeState *merge)
 	if (meta->dim == 0)
 		return;
 
+	merge->entry_of = palloc((merge->entry_count + 1) * sizeof(uint32));
+	hm_merge_equal_begin(merge);
+	if (hm_merge_build(merge))
+		return;
+
 	grow = palloc0(sizeof(GrowState));
 	grow->merge = merge;
 	grow->seed = hm_build_random();
-	grow->vectors = vectors_create(CurrentMemoryContext, Max(merge->entry_count, 16), NULL);
 	grow->batch = palloc(HM_MAX_BATCH * meta->dim * sizeof(uint16));
-	grow->floats = palloc(meta->dim * sizeof(float));
-	grow->copy = palloc(meta->dim * sizeof(uint16));
-	if (merge->file != NULL)
-		grow->file_rows = palloc(2 * hm_file_row_size(merge->file));
 	grow->scorer.score = score;
 	grow->scorer.known = known;
 	grow->scorer.state = grow;
-	merge->entry_of = palloc((merge->entry_count + 1) * sizeof(uint32));
 	elements = merge->stored + merge->entry_count;
 	merge->codes = hm_codecache_take(&merge->directory, elements);
 	if (merge->codes == NULL)

@@ -64,6 +64,8 @@ typedef struct HmMergeEntry
 	uint64		ordinal;		/* among all entries of the log */
 } HmMergeEntry;
 
+typedef struct HmMergeEqual HmMergeEqual;
+
 typedef struct HmMergeState
 {
 	Relation	heap;
@@ -97,6 +99,7 @@ typedef struct HmMergeState
 	uint64		log_entries;	/* blank ones too */
 	uint32	   *entry_of;		/* by new element, from `stored` on: number of its entry */
 	uint32		new_count;
+	HmMergeEqual *equal;
 
 	/* every TID of the new part */
 	HmMergeTids refs;			/* one per own or new element, in their order */
@@ -109,7 +112,7 @@ typedef struct HmMergeState
 	uint32	   *old_of_new;
 
 	HmMergeReport *report;
-	void		(*progress) (const HmMergeReport *report, void *state);
+	bool		(*progress) (const HmMergeReport *report, void *state);
 	void	   *progress_state;
 	TimestampTz snapshot_taken;
 } HmMergeState;
@@ -142,6 +145,46 @@ extern void hm_merge_read_parts(HmMergeState *merge);
 /* merge_grow.c */
 /* Inserts the log's vectors, repairs lists, and reaches what cannot be reached. */
 extern void hm_merge_grow(HmMergeState *merge);
+
+/* merge_build.c */
+/*
+ * Does the same as a build does, by several processes, if that is worth while.
+ * False: it is not, and nothing has been changed.
+ */
+extern bool hm_merge_build(HmMergeState *merge);
+
+/* merge_equal.c */
+extern void hm_merge_equal_begin(HmMergeState *merge);
+
+/* The half-precision copy of an entry of the log. */
+static inline const uint16 *
+hm_merge_entry_copy(const HmMergeState *merge, uint32 number)
+{
+	return merge->copies + (Size) number * merge->directory.meta.dim;
+}
+
+/*
+ * The element of an entry before this one that has the very same vector, or
+ * HM_NO_ID: then the caller sets *noted to the entry's element, before the next
+ * call.
+ */
+extern uint32 hm_merge_equal_entry(HmMergeState *merge, uint32 number, uint32 **noted);
+
+/* Whether a stored element has the very vector of an entry. */
+extern bool hm_merge_has_vector(HmMergeState *merge, uint32 id, uint32 number);
+
+/*
+ * For those who have the copies of all stored elements: notes one, and finds
+ * the one that has the very vector of an entry, or HM_NO_ID.
+ */
+extern void hm_merge_note_stored(HmMergeState *merge, uint32 id, const uint16 *copy);
+extern uint32 hm_merge_equal_stored(HmMergeState *merge, uint32 number);
+
+/* Makes an entry's row a further one of an element. */
+extern void hm_merge_join(HmMergeState *merge, uint32 id, uint32 number);
+
+/* Makes it that of a new element, the next one. */
+extern void hm_merge_add_ref(HmMergeState *merge, uint32 id, uint32 number);
 
 /* merge_write.c */
 /* Writes the part; *part: as to be listed. */

@@ -13,7 +13,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $dim = 64;
-my $rows = 5000;
+my $rows = 9000;
 
 my $node = new_node('worker', <<CONF, allows_streaming => 1);
 max_connections = 60

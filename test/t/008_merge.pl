@@ -344,6 +344,47 @@ SQL
 	is("$err$out", "1\n1\nt\nend", "$mode: temporary table: a cursor keeps what it reads while merges go on");
 	lap("$mode: unlogged and temporary");
 }
+# ---- A log that is not small beside the graph: merged the way of a build ----
+
+foreach my $mode ('heap', 'fp16')
+{
+	my $dim = 16;
+
+	sql("CREATE TABLE loaded (id int PRIMARY KEY, n int DEFAULT 0, v real[])",
+		"CREATE INDEX loaded_v ON loaded USING hnsw_mmap (v) WITH (m = 8, vectors = '$mode')",
+		"INSERT INTO loaded (id, v) VALUES (0, NULL)");
+	fill($node, 'loaded', $dim, 2, 6001);
+	sql('INSERT INTO loaded (id, v) SELECT id + 100000, v FROM loaded WHERE id BETWEEN 101 AND 200');
+	my $report = merge('loaded');
+	is("$report->{inserted} $report->{duplicates} $report->{distances}", '6000 100 0', "$mode: an index that was empty: built");
+	is(verdict($node, 'loaded', $dim, '<->', 1), 'sound', "$mode: sound");
+
+	fill($node, 'loaded', $dim, 6002, 10001);
+	sql('INSERT INTO loaded (id, v) SELECT id + 200000, v FROM loaded WHERE id BETWEEN 151 AND 350',
+		'INSERT INTO loaded (id, v) SELECT id + 300000, v FROM loaded WHERE id BETWEEN 9001 AND 9100');
+	$report = merge('loaded');
+	is("$report->{inserted} $report->{duplicates} $report->{distances}", '4000 300 0', "$mode: goes on from the graph that was there");
+	my $figures = figures('loaded');
+	is("$figures->{elements} $figures->{parts} $figures->{unreachable}", '10000 1 0', "$mode: one part, all of it reached");
+	is(verdict($node, 'loaded', $dim, '<->', 1), 'sound', "$mode: sound after that");
+	my $merged = sql("SELECT recall('loaded', '<->', $dim)");
+
+	sql('DELETE FROM loaded WHERE id % 50 = 0');
+	sql('VACUUM loaded');
+	fill($node, 'loaded', $dim, 10002, 15001);
+	$report = merge('loaded');
+	is($report->{inserted}, 5000, "$mode: merged");
+	cmp_ok($report->{distances}, '>', 0, "$mode: in the other way, as elements have died");
+	is(verdict($node, 'loaded', $dim, '<->', 1), 'sound', "$mode: sound without them");
+
+	sql('DELETE FROM loaded WHERE id > 10001');
+	sql('REINDEX INDEX loaded_v');
+	my $fresh = sql("SELECT recall('loaded', '<->', $dim)");
+	note("recall: built by merges $merged, built at once $fresh");
+	cmp_ok($merged, '>=', $fresh - 0.03, "$mode: recall");
+	sql('DROP TABLE loaded');
+	lap("$mode: the way of a build");
+}
 ok(!grep(/TRAP:|PANIC:/, slurp_file($node->logfile)), 'nothing failed an assertion');
 $node->stop;
 
