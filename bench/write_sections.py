@@ -18,7 +18,7 @@ GROWTH = 1.2                # a section's table grows by 20 %: then the policy h
 CYCLE = 1.3                 # as far as `wal` grows a table to see that happen
 ROUNDS = 10                 # of growth, and of turnover
 BATCH = 100                 # rows of a transaction beside the background worker
-BACKLOG = 8                 # logs so many times too long are looked at: beyond, inserters merge
+BACKLOG = 4                 # logs so many times too long are looked at: beyond, inserters merge
 WAL_SHARES = (8, 4, 2, 1)   # sizes that the formula is fitted to: the set's, divided by these
 RECALLS = (0.90, 0.95, 0.98)
 
@@ -344,7 +344,7 @@ def latency(run):
         parts = observe()
     if spare:
         reached = 0
-        for factor in (2, 4, BACKLOG):
+        for factor in (2, BACKLOG):
             growing.insert(last + reached, last + factor * step)
             reached = factor * step
             observe()

@@ -18,7 +18,7 @@
  * shown by hnsw_mmap_merge_progress().  Can be cancelled.
  *
  * watch: called every few milliseconds; may raise an error, or exit, to stop
- * the merge.  May be NULL.
+ * the merge; returns whether to go on, see hm_merge.  May be NULL.
  */
 extern HmMergeResult hm_merge_run(Relation heap, Relation index, HmMergeMode mode, bool wait,
 								  HmMergeReport *report,

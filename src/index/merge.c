@@ -57,7 +57,7 @@
 #include "utils/timestamp.h"
 
 #define REPAIR_SHARE		10	/* repair and drop when 1/10 of the rows are dead */
-#define OVERDUE_FACTOR		8	/* a log so many times its bound makes inserters merge */
+#define OVERDUE_FACTOR		4	/* a log so many times its bound makes inserters merge */
 #define SMALL_MERGE_FACTOR	4	/* and these fold parts up to so many times the log */
 #define PATCHES_PER_ELEMENT	6	/* lists of older elements that an insertion changes */
 #define SNAPSHOT_LIFE		30000	/* milliseconds after which a merge takes a new one */

@@ -22,7 +22,7 @@
 #define HM_MAX_EF_CONSTRUCTION		2000
 #define HM_DEFAULT_EF_SEARCH		100
 #define HM_MAX_EF_SEARCH			1000000
-#define HM_DEFAULT_MERGE_LOG_ENTRIES	1000
+#define HM_DEFAULT_MERGE_LOG_ENTRIES	2000
 
 /* CREATE INDEX … WITH (…), as stored in rd_options. */
 typedef struct HmOptions
