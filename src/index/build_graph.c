@@ -393,7 +393,7 @@ choose_worker_count(const HmBuildState *build)
 {
 	int			wanted = RelationGetParallelWorkers(build->heap, -1);
 
-	if (!IsUnderPostmaster || !ActiveSnapshotSet())
+	if (build->alone || !IsUnderPostmaster || !ActiveSnapshotSet())
 		return 0;
 	if (wanted < 0)
 		wanted = (int) (build->given == NULL ? build->element_count / ELEMENTS_PER_WORKER :

@@ -44,6 +44,7 @@ typedef struct HmBuildState
 	const HmOpclass *opclass;
 	HmImport   *import;			/* a graph to begin with; NULL: none */
 	HmOverlay  *given;			/* likewise: a merge's, of the first elements, all its own */
+	bool		alone;			/* no workers are to be asked for */
 
 	/*
 	 * May be NULL.  Called every few elements while they are inserted; false: no

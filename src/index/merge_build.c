@@ -201,6 +201,9 @@ hm_merge_build(HmMergeState *merge)
 		.meta = merge->directory.meta,
 		.phase = HM_BUILD_INITIALIZE,
 		.given = merge->overlay,
+
+		/* An inserter is in the middle of a statement of its own, which is no place for parallel mode. */
+		.alone = merge->mode == HM_MERGE_SMALL,
 		.pause = note_inserted,
 		.pause_state = merge
 	};
