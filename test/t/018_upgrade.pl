@@ -25,7 +25,7 @@ my $dim = 16;
 my $old = PostgreSQL::Test::Cluster->new('old', install_path => dirname(dirname($pg_config)));
 my $new = PostgreSQL::Test::Cluster->new('new');
 my @init = ('--locale=C', '--encoding=UTF8', '--data-checksums');
-my $settings = "autovacuum = off\nlog_error_verbosity = verbose\n";
+my $settings = "autovacuum = off\njit = off\nlog_error_verbosity = verbose\n";
 
 plan skip_all => 'HM_OLD_PG_CONFIG names no older version' if $old->pg_version >= $new->pg_version;
 note('from ' . $old->pg_version . ' to ' . $new->pg_version);

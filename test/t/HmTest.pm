@@ -88,7 +88,8 @@ $$;
 SQL
 
 # new_node(NAME, SETTINGS, INIT_OPTIONS...): a started node with the extension
-# in database postgres.  Autovacuum is off, so that tests decide.
+# in database postgres.  Autovacuum is off, so that tests decide.  So is JIT: plans
+# that are forced cost so much that it would compile each call of each function.
 sub new_node
 {
 	my ($name, $settings, @init) = @_;
@@ -102,6 +103,7 @@ max_wal_size = 4GB
 shared_buffers = 128MB
 log_min_messages = warning
 log_error_verbosity = verbose
+jit = off
 CONF
 	$node->append_conf('postgresql.conf', $settings) if $settings;
 	$node->start;
