@@ -207,7 +207,7 @@ def make(directory, space, n, dim, m):
     # lengths that differ, so that the three metrics do too
     vectors = rng.standard_normal((n, dim)) * rng.lognormal(0, 0.7, (n, 1)) + rng.standard_normal(dim) * 0.2
     vectors = vectors.astype('f4')
-    queries = (vectors[rng.choice(n, 100, replace=False)] + 0.3 * rng.standard_normal((100, dim))).astype('f4')
+    queries = (vectors[rng.choice(n, 60, replace=False)] + 0.3 * rng.standard_normal((60, dim))).astype('f4')
     np.save(os.path.join(directory, 'vectors.npy'), vectors)
     np.save(os.path.join(directory, 'queries.npy'), queries)
     for name, rows in ('vectors', vectors), ('queries', queries):
