@@ -30,6 +30,15 @@ validate_part(Relation index, const HmMeta *meta, const HmPartDesc *part,
 	HmPartDesc	expected = *part;
 	uint64		run_pages = 0;
 
+	/* Mappings are found by it: another part must never have the same. */
+	if (part->part >= meta->next_part)
+		hm_corrupt(index, HM_META_BLOCK, "Part %u has an id that is still to be given.", part->part);
+	for (const HmPartDesc *older = meta->parts; older < part; older++)
+	{
+		if (older->part == part->part)
+			hm_corrupt(index, HM_META_BLOCK, "Two parts have the id %u.", part->part);
+	}
+
 	if (part->element_count == HM_NO_ID)
 		hm_corrupt(index, HM_META_BLOCK, "Part %u lists too many elements.", part->part);
 

@@ -188,6 +188,7 @@ my @forgeries = (
 	[ '17 parts', 92, 'L', 17, 1 ],
 	[ '2^32 - 1 parts', 92, 'L', 0xFFFFFFFF, 1 ],
 	[ 'two parts', 92, 'L', 2, 1 ],
+	[ 'next part id, of a part', 104, 'L', 1, 1 ],
 	[ 'log sequence', 112, 'L', 12345, 1 ],
 	[ 'log reserve behind the end', 116, 'L', 1000000, 1 ],
 	[ 'log reserve of 2^32 - 1', 120, 'L', 0xFFFFFFFF, 1 ],
