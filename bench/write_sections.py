@@ -305,7 +305,7 @@ def latency(run):
     step = run.writer.merge_log_entries
     spare = BACKLOG * step if BACKLOG * step <= run.rows // 4 else 0
     base = int((run.rows - spare) / GROWTH)
-    growing, fixed = run.table("growing", base), run.table("fixed", base)
+    growing, fixed = (run.table(name, base, workers=run.arguments.workers) for name in ("growing", "fixed"))
     sessions = [(table.search, table.search.open(run.arguments.ef_search)) for table in (growing, fixed)]
     states, seen = [], set()
 
