@@ -87,8 +87,12 @@ need_postgres() {
     die "no package of PostgreSQL 15 to 18 is on offer; set PG_CONFIG to its pg_config"
 }
 
-# has_pgvector: does the server have the extension vector?
-has_pgvector() { [ -f "$("$PG_CONFIG" --sharedir)/extension/vector.control" ]; }
+# has_pgvector: does the server have the extension vector, as of 0.7 (halfvec)?
+has_pgvector() {
+    local version
+    version=$(sed -n "s/^default_version *= *'\([0-9.]*\)'.*/\1/p" "$("$PG_CONFIG" --sharedir)/extension/vector.control" 2>/dev/null) || true
+    [ -n "$version" ] && printf '0.7\n%s\n' "$version" | sort -CV
+}
 
 # offer_pgvector: installs the distribution's pgvector for the distribution's
 # server, if there is a package of it.  What needs it asks has_pgvector.
