@@ -145,9 +145,7 @@ sub crash_at
 	my $run = background($node, statements($table, $by, $turn % 4 < 2 || $point eq 'space-reuse-logged' ? 'true' : 'false'));
 	finish_background($run);
 	like($run->{err}, qr/server closed the connection|terminating connection|SSL connection has been closed/, "$what: it happened");
-	# Until the postmaster has seen it, the server still takes connections, and ends them then.
-	for (1 .. 1800) { last if deaths($node) > $deaths; sleep 0.1; }
-	ok(wait_restarted($node), "$what: the server recovers");
+	ok(wait_restarted($node, $deaths), "$what: the server recovers");
 	afterwards($what, $table);
 }
 

@@ -215,9 +215,8 @@ foreach my $who ('worker', 'inserter')
 			if ($action eq 'crash')
 			{
 				# The insert may have ended before its worker dies.
-				for (1 .. 500) { last if deaths($node) > $deaths; sleep 0.02; }
+				ok(wait_restarted($node, $deaths), "$what, crash: the server recovers");
 				is(deaths($node), $deaths + 1, "$what, crash: it happened");
-				ok(wait_restarted($node), "$what, crash: the server recovers");
 			}
 			else
 			{

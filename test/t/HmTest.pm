@@ -340,12 +340,15 @@ sub deaths
 	return scalar(() = slurp_file($node->logfile) =~ /was terminated by signal 9/g);
 }
 
-# Waits until a server that lost a process has recovered.
+# wait_restarted(NODE, DEATHS): waits until a server that has lost a process, and
+# had lost DEATHS before, has recovered.  Until the postmaster has seen it, the
+# server still takes connections, and ends them then.
 sub wait_restarted
 {
-	my ($node) = @_;
+	my ($node, $deaths) = @_;
 
-	for (1 .. 600)
+	for (1 .. 1800) { last if deaths($node) > $deaths; sleep 0.1; }
+	for (1 .. 1800)
 	{
 		my ($rc) = run_sql($node, 'SELECT 1');
 		return 1 if $rc == 0;
