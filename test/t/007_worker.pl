@@ -156,7 +156,8 @@ is(workers(), '', 'without being started again');
 
 # makes_way(WHAT, STATEMENT, [DATABASE, WHERE]): the statement must succeed while a
 # worker merges, since that leaves before it is done; without a word, but for
-# those who want to know.
+# those who want to know.  The server gives others five seconds to leave a
+# database, which may be short on a machine with much else to do: then again.
 sub makes_way
 {
 	my ($what, $statement, $database, $where) = @_;
@@ -164,12 +165,18 @@ sub makes_way
 
 	ok($worker ne '', "$what: a worker merges");
 	my $from = log_place();
-	my ($rc, $out, $err) = run_sql($node, $statement, $where // $database);
+	my $busy = qr/is being accessed by other users/;
+	my ($rc, $out, $err);
+	for (1 .. 5)
+	{
+		($rc, $out, $err) = run_sql($node, $statement, $where // $database);
+		last if $rc == 0 || $err !~ $busy;
+	}
 	is($rc, 0, "$what: succeeds") or diag($err);
 	ok(no_worker(), "$what: the worker is gone");
 	like(substr(slurp_file($node->logfile), $from), qr/\[$worker\].* DEBUG: .* merge of index "items_v" makes way for another process/,
 		"$what: it made way");
-	is(complaints($from), '', "$what: nothing is reported");
+	is(join("\n", grep { $_ !~ $busy } split(/\n/, complaints($from))), '', "$what: nothing is reported");
 }
 
 makes_way('ALTER TABLE', 'ALTER TABLE items ADD COLUMN n int DEFAULT 1');
