@@ -364,6 +364,18 @@ hm_reader_ref(HmReader *reader, uint32 id)
 	return ref;
 }
 
+void
+hm_reader_mark_dead(HmReader *reader, const uint32 *ids, int n, uint8 *flags)
+{
+	if (!reader->any_dead)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		if (hm_reader_is_dead(reader, ids[i]))
+			flags[i] = HM_DEAD;
+	}
+}
+
 uint64
 hm_reader_row(HmReader *reader, uint32 id)
 {

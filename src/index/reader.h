@@ -112,6 +112,9 @@ hm_reader_page(HmReader *reader, int part, HmArray array, uint32 array_page)
 /* Copies an element's ref. */
 extern HmRef hm_reader_ref(HmReader *reader, uint32 id);
 
+/* Flags those of a batch as HM_DEAD none of whose rows lives; see HM_STEP_SCORE. */
+extern void hm_reader_mark_dead(HmReader *reader, const uint32 *ids, int n, uint8 *flags);
+
 /* An element's row in the attached file. */
 extern uint64 hm_reader_row(HmReader *reader, uint32 id);
 

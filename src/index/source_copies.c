@@ -181,14 +181,7 @@ copies_score(HmSource *source, const uint32 *ids, int n, float *rank, uint8 *fla
 			rank[i] = hm_query_rank_copy(source->query, copies->buffer);
 	}
 	use_mapped(copies, rank_batch, mapped);
-
-	if (!reader->any_dead)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		if (hm_reader_is_dead(reader, ids[i]))
-			flags[i] = HM_DEAD;
-	}
+	hm_reader_mark_dead(reader, ids, n, flags);
 }
 
 static void

@@ -139,7 +139,8 @@ use_rows(FileSource *source, const uint32 *ids, int n, uint8 *flags)
 	{
 		const char *address = hm_guard_fault_address();
 
-		if (address >= file->base && address < file->base + file->rows * file->stride)
+		/* the first row's dimension may lie before it */
+		if (address >= file->base - sizeof(int32) && address < file->base + file->rows * file->stride)
 			hm_file_fault();
 		hm_mapping_fault(reader->index);
 	}
@@ -156,19 +157,11 @@ static void
 file_score(HmSource *base, const uint32 *ids, int n, float *rank, uint8 *flags)
 {
 	FileSource *source = (FileSource *) base;
-	HmReader   *reader = base->reader;
 
 	source->rank = rank;
 	source->copies = NULL;
 	use_rows(source, ids, n, flags);
-
-	if (!reader->any_dead)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		if (hm_reader_is_dead(reader, ids[i]))
-			flags[i] = HM_DEAD;
-	}
+	hm_reader_mark_dead(base->reader, ids, n, flags);
 }
 
 static void

@@ -352,7 +352,7 @@ foreach my $table (@tables)
 	my $rounds = join('', map {
 			(live($table, $dim, 15), $_ % 4 == 0 ? "VACUUM (INDEX_CLEANUP ON) $table;\n" : '', $_ % 3 == 0 ? "SELECT log_entries FROM hnsw_mmap_merge('${table}_v');\n" : '')
 		} 1 .. 60);
-	# The other writer merges nothing by hand: at ten times as many entries as are
+	# The other writer merges nothing by hand: at four times as many entries as are
 	# wanted, inserters do it themselves.
 	my $others = "SET hnsw_mmap.background_merge = on; SET hnsw_mmap.merge_log_entries = 20;\n"
 	  . join('', map { my $id = 10000 + $_ * 20; "INSERT INTO $table (id, v) SELECT i, hm_test.vec(i, $dim) FROM generate_series($id, $id + 19) AS i;\n" } 1 .. 60);
