@@ -16,7 +16,8 @@
 typedef struct HmLogRow
 {
 	ItemPointerData tid;
-	uint16		kind;			/* HM_LOG_VECTOR or an HmTailKind */
+	uint8		kind;			/* HM_LOG_VECTOR or an HmTailKind */
+	bool		coarse;			/* its key is a lower bound of its rank, from codes */
 } HmLogRow;
 
 typedef struct HmLogRows
@@ -28,12 +29,17 @@ typedef struct HmLogRows
 
 	/*
 	 * Those with a vector that have not been taken: a heap of keys
-	 * (graph/key.h) of rank and number, the nearest first.
+	 * (graph/key.h) of rank, or a lower bound of it, and number, the nearest
+	 * first.
 	 */
 	uint64	   *nearest;
 	uint32		nearest_count;
 	float		max_norm;		/* of a vector of the log */
 	bool		exact_copies;
+
+	uint64		stamp;			/* of the entries at hand, the first ones */
+	int8	   *codes;			/* the query's; NULL until they are needed */
+	HmCoarse	coarse;
 } HmLogRows;
 
 /* Reads and compares the log, in the current memory context.  The query must outlive it. */

@@ -526,16 +526,20 @@ scan_chain(Relation index, const HmDirectory *directory, BlockNumber block, uint
 }
 
 void
-hm_log_scan(Relation index, const HmDirectory *directory, HmLogVisitor visit, void *state)
+hm_log_scan(Relation index, const HmDirectory *directory, HmLogCachedVisitor visit_cached,
+			HmLogVisitor visit, void *state)
 {
 	ChainVisit	chain = {.visit = visit, .state = state};
+	HmLogCached cached;
 	BlockNumber block;
 	uint32		sequence;
 
 	if (directory->meta.log_head == InvalidBlockNumber)
 		return;
 	chain.cache = hm_logcache_get(directory, &block, &sequence);
-	hm_logcache_visit(chain.cache, visit, state);
+	hm_logcache_view(chain.cache, &cached);
+	if (cached.count > 0)
+		visit_cached(state, &cached);
 	scan_chain(index, directory, block, sequence, InvalidBlockNumber, &chain);
 }
 

@@ -18,6 +18,7 @@
 #ifndef HM_STORAGE_LOG_H
 #define HM_STORAGE_LOG_H
 
+#include "graph/coarse.h"
 #include "storage/format.h"
 #include "storage/metapage.h"
 
@@ -37,9 +38,36 @@ extern uint32 hm_log_entries_per_page(const HmMeta *meta);
  */
 typedef void (*HmLogVisitor) (void *state, const HmLogEntry *entry, const uint16 *copy);
 
-/* Visits all entries that are not blank, in the order of insertion. */
+/*
+ * Entries that this process has side by side in its memory, none of them blank.
+ * Of one that has no vector (kind), what belongs to it elsewhere is undefined.
+ * Changes with the next scan of a log; what is numbered below count does not,
+ * unless hm_log_copy says so.
+ */
+typedef struct HmLogCached
+{
+	uint64		stamp;			/* for hm_log_copy */
+	uint32		count;
+	const HmLogEntry *entries;
+	const int8 *codes;			/* code_stride bytes each; NULL: there are none */
+	Size		code_stride;
+	const HmCoarse *coarse;		/* the same vectors' bounds */
+} HmLogCached;
+
+typedef void (*HmLogCachedVisitor) (void *state, const HmLogCached *cached);
+
+/*
+ * The half-precision copy of an entry with a vector that has been among those;
+ * NULL: it is not there any more.
+ */
+extern const uint16 *hm_log_copy(uint64 stamp, uint32 number);
+
+/*
+ * Visits all entries that are not blank, in the order of insertion: those at
+ * hand together, if there are any, then the others.
+ */
 extern void hm_log_scan(Relation index, const HmDirectory *directory,
-						HmLogVisitor visit, void *state);
+						HmLogCachedVisitor visit_cached, HmLogVisitor visit, void *state);
 
 /* Where the log ends for a merge, and goes on for everybody else. */
 typedef struct HmLogSeal

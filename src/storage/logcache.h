@@ -23,6 +23,9 @@
 
 typedef struct HmLogCache HmLogCache;
 
+/* Vectors of fewer dimensions have no codes: their copies are as short. */
+#define HM_LOG_CODES_FROM	64
+
 /*
  * The cache of the log of a directory, maybe an empty one.  *block, *sequence:
  * the page to go on with behind what is in it.
@@ -30,8 +33,8 @@ typedef struct HmLogCache HmLogCache;
 extern HmLogCache *hm_logcache_get(const HmDirectory *directory, BlockNumber *block,
 								   uint32 *sequence);
 
-/* Visits what is in it. */
-extern void hm_logcache_visit(const HmLogCache *cache, HmLogVisitor visit, void *state);
+/* What is in it. */
+extern void hm_logcache_view(const HmLogCache *cache, HmLogCached *cached);
 
 /*
  * Adds an entry of the page to go on with, which another page follows.  copy:
