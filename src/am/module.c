@@ -131,6 +131,13 @@ define_settings(void)
 							HM_DEFAULT_MERGE_LOG_ENTRIES, 1, INT_MAX,
 							PGC_USERSET, 0, NULL, NULL, NULL);
 
+	DefineCustomIntVariable("hnsw_mmap.insert_delay",
+							"Sets how long inserting a row is delayed at most while the log is too long for queries.",
+							"Only if queries read the index while another process merges it. Zero delays none.",
+							&hm_insert_delay,
+							HM_DEFAULT_INSERT_DELAY, 0, 100,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+
 	/* Assigns the boot value too, and with it chooses the kernels. */
 	DefineCustomEnumVariable("hnsw_mmap.simd",
 							 "Sets the instruction set that distances are computed with.",

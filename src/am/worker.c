@@ -51,6 +51,7 @@
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
+#include "storage/holders.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
@@ -197,20 +198,6 @@ random_below(int bound)
 	return (int) pg_prng_uint64_range(&pg_global_prng_state, 0, bound - 1);
 }
 
-/* Whether somebody else holds a lock on a relation that conflicts with a mode. */
-static bool
-is_locked(Oid relation, LOCKMODE mode)
-{
-	LOCKTAG		tag;
-	VirtualTransactionId *holders;
-	int			count;
-
-	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
-	holders = GetLockConflicts(&tag, mode, &count);
-	pfree(holders);
-	return count > 0;
-}
-
 /* Whether this process is in the middle of a VACUUM. */
 static bool
 is_vacuuming(void)
@@ -279,7 +266,7 @@ hm_request_merge(Relation index)
 		return;
 
 	request->not_before = now + MIN_PAUSE + random_below(STAGGER);
-	if (is_locked(index_oid, INDEX_LOCK))
+	if (hm_lock_holders(index_oid, INDEX_LOCK) > 0)
 		return;
 
 	hm_directory_read(index, &directory);
@@ -517,7 +504,7 @@ static void
 let_vacuum_end(Oid table)
 {
 	for (int waited = 0;
-		 waited < VACUUM_PATIENCE && is_locked(table, ShareUpdateExclusiveLock);
+		 waited < VACUUM_PATIENCE && hm_lock_holders(table, ShareUpdateExclusiveLock) > 0;
 		 waited += VACUUM_INTERVAL)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -47,7 +47,6 @@
 #include "index/attached.h"
 #include "index/index.h"
 #include "index/merge_state.h"
-#include "index/request.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/space.h"
@@ -57,13 +56,11 @@
 #include "utils/timestamp.h"
 
 #define REPAIR_SHARE		10	/* repair and drop when 1/10 of the rows are dead */
-#define OVERDUE_FACTOR		4	/* a log so many times its bound makes inserters merge */
 #define SMALL_MERGE_FACTOR	4	/* and these fold parts up to so many times the log */
 #define PATCHES_PER_ELEMENT	6	/* lists of older elements that an insertion changes */
 #define SNAPSHOT_LIFE		30000	/* milliseconds after which a merge takes a new one */
 #define BYTES_PER_ELEMENT	100 /* private memory of a merge, besides the list of level 0 */
 #define LEAST_MEMORY		(UINT64CONST(1) << 30)	/* that any server has for a merge */
-#define INLINE_PAUSE		60000	/* milliseconds after an inserter's merge that failed */
 #define PROGRESS_STEP		64	/* steps between calls of the progress function */
 
 /*
@@ -120,20 +117,6 @@ hm_merge_out_of_memory(const HmMergeState *merge)
 			 errdetail("Failed while merging index \"%s\".", RelationGetRelationName(merge->index))));
 }
 
-/* Entries of the log, as far as the directory tells: an upper bound. */
-static uint64
-log_entries(const HmMeta *meta)
-{
-	uint64		pages;
-
-	if (meta->log_head == InvalidBlockNumber)
-		return 0;
-	pages = meta->log_next_sequence - meta->log_head_sequence;
-
-	/* of the last page it is not known how full it is */
-	return (pages - 1) * hm_log_entries_per_page(meta);
-}
-
 /*
  * Whether a merge that replaces the parts from one on may be made without
  * having been asked for: what it writes is in private memory.
@@ -164,15 +147,8 @@ many_are_dead(const HmMeta *meta)
 bool
 hm_merge_is_due(const HmDirectory *directory)
 {
-	return log_entries(&directory->meta) >= (uint64) hm_merge_log_entries ||
+	return hm_log_length(&directory->meta) >= (uint64) hm_merge_log_entries ||
 		many_are_dead(&directory->meta);
-}
-
-/* True when the log is so long that an inserter should help itself. */
-static bool
-is_overdue(const HmDirectory *directory)
-{
-	return log_entries(&directory->meta) >= OVERDUE_FACTOR * (uint64) hm_merge_log_entries;
 }
 
 /* Bytes that a part takes, but for copies of vectors and page headers. */
@@ -435,61 +411,4 @@ hm_merge(Relation heap, Relation index, HmMergeMode mode, bool wait, HmMergeRepo
 	hm_last_scan = last_scan;
 	report->phase = HM_MERGE_IDLE;
 	return result;
-}
-
-/*
- * An inserter's own merge.  If the last one of this process did not come to
- * its end, as with a statement_timeout that is shorter than it takes, the next
- * insertion does not try again.
- */
-static void
-merge_inline(Relation heap, Relation index)
-{
-	static Oid	attempted = InvalidOid;
-	static TimestampTz since;
-	HmMergeReport report;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (attempted == RelationGetRelid(index) &&
-		!TimestampDifferenceExceeds(since, now, INLINE_PAUSE))
-		return;
-	attempted = RelationGetRelid(index);
-	since = now;
-	(void) hm_merge(heap, index, HM_MERGE_SMALL, false, &report, NULL, NULL);
-	attempted = InvalidOid;
-}
-
-/* True when this process may merge, or ask for it, here and now. */
-static bool
-may_merge(Relation index)
-{
-	return hm_background_merge && IsUnderPostmaster && !RecoveryInProgress() &&
-		!IsInParallelMode() && CritSectionCount == 0 && IsTransactionState();
-}
-
-void
-hm_merge_consider(Relation heap, Relation index, const HmDirectory *directory)
-{
-	if (likely(log_entries(&directory->meta) < (uint64) hm_merge_log_entries) || !may_merge(index))
-		return;
-
-	/*
-	 * No worker can see a temporary table.  A serializable transaction must not
-	 * appear to have read the rows that a merge looks at.
-	 */
-	if (RelationUsesLocalBuffers(index) ||
-		(is_overdue(directory) && !IsolationIsSerializable()))
-	{
-		if (ActiveSnapshotSet())
-			merge_inline(heap, index);
-	}
-	else
-		hm_merge_request(index);
-}
-
-void
-hm_merge_after_vacuum(Relation index, const HmDirectory *directory)
-{
-	if (hm_merge_is_due(directory) && may_merge(index) && !RelationUsesLocalBuffers(index))
-		hm_merge_request(index);
 }

@@ -80,9 +80,13 @@ extern HmMergeResult hm_merge(Relation heap, Relation index, HmMergeMode mode, b
  */
 extern bool hm_merge_is_due(const HmDirectory *directory);
 
+/* Entries of the log, as far as the directory tells. */
+extern uint64 hm_log_length(const HmMeta *meta);
+
 /*
  * After an insertion: asks for a merge if one is due, or merges if it is
- * overdue.  directory: as read for the insertion, or since.
+ * overdue, or takes a little longer if queries would suffer; see backlog.c.
+ * directory: as read for the insertion, or since.
  */
 extern void hm_merge_consider(Relation heap, Relation index, const HmDirectory *directory);
 

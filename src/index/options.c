@@ -19,6 +19,7 @@ bool		hm_heap_mmap = true;
 int			hm_max_mapped_touched = 8192;	/* its page tables take 16 MB */
 bool		hm_background_merge = true;
 int			hm_merge_log_entries = HM_DEFAULT_MERGE_LOG_ENTRIES;
+int			hm_insert_delay = HM_DEFAULT_INSERT_DELAY;
 
 HmOptions
 hm_options(Relation index)

@@ -23,6 +23,7 @@
 #define HM_DEFAULT_EF_SEARCH		100
 #define HM_MAX_EF_SEARCH			1000000
 #define HM_DEFAULT_MERGE_LOG_ENTRIES	2000
+#define HM_DEFAULT_INSERT_DELAY		1
 
 /* CREATE INDEX … WITH (…), as stored in rd_options. */
 typedef struct HmOptions
@@ -48,6 +49,7 @@ extern bool hm_heap_mmap;
 extern int	hm_max_mapped_touched;	/* MB */
 extern bool hm_background_merge;
 extern int	hm_merge_log_entries;	/* entries of the log that make a merge due */
+extern int	hm_insert_delay;	/* ms */
 
 /* The options of an index, defaults where none were given. */
 extern HmOptions hm_options(Relation index);
