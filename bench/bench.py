@@ -74,6 +74,8 @@ def parse_arguments():
     measuring.add_argument("--rounds", type=int, default=5, metavar="N", help="runs of each batch; the median counts")
     measuring.add_argument("--seconds", type=int, default=5, metavar="N", help="of each run of pgbench; 0 for none")
     measuring.add_argument("--clients", type=numbers, default=f"1,{os.cpu_count()}", metavar="LIST", help="clients of pgbench")
+    measuring.add_argument("--awake", action="store_true",
+                           help="keep processors from falling asleep between queries of pgbench (bench/README.md)")
     measuring.add_argument("--connections", type=int, default=0, metavar="N",
                            help="also measure N sessions at once: memory, page tables, first query")
     measuring.add_argument("--quick", action="store_true", help="small values of everything: does it work?")
@@ -212,7 +214,8 @@ def run(arguments, work, say):
                 "machine": machine, "server": systems.describe_server(),
                 "data": collection.describe(), "metric": arguments.metric, "k": arguments.k,
                 "parameters": {"m": arguments.m, "ef_construction": arguments.ef_construction,
-                               "workers": arguments.workers, "rounds": arguments.rounds, "seconds": arguments.seconds},
+                               "workers": arguments.workers, "rounds": arguments.rounds, "seconds": arguments.seconds,
+                               "awake": arguments.awake},
                 "round_trip": empty, "systems": bench.results}
     finally:
         for peer in peers:

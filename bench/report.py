@@ -128,6 +128,8 @@ def _header(results):
     yield (f"{machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GB,"
            f" PostgreSQL {results['server']['postgresql']}; load average {machine['load_average']:.1f} before")
     yield f"m = {parameters['m']}, ef_construction = {parameters['ef_construction']}"
+    if parameters.get("awake"):
+        yield "processors kept awake while pgbench ran"
     for run in results["round_trip"] or ():
         yield (f"looking the query's vector up and no more: {run['queries_per_second']:,.0f} queries/s"
                f" from {run['clients']} client{'s' * (run['clients'] > 1)}")

@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 
+import awake
 import server
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -170,8 +171,9 @@ class ServerIndex:
     def more(self, ef):
         if not self.arguments.seconds:
             return {}
-        return {"pgbench": [self.search.pgbench(clients, self.arguments.seconds, self.n_queries, ef)
-                            for clients in self.arguments.clients]}
+        with awake.processors(self.arguments.awake):
+            return {"pgbench": [self.search.pgbench(clients, self.arguments.seconds, self.n_queries, ef)
+                                for clients in self.arguments.clients]}
 
     def drop(self):
         for session in self.sessions.values():
@@ -295,8 +297,9 @@ def make_vector_tables(collection, arguments):
 def round_trip(arguments, n_queries):
     """What pgbench reaches when it only looks its query's vector up: the cost of asking at all."""
     search = server.Search("base", "base_pkey")
-    return [search.pgbench(clients, arguments.seconds, n_queries, script=search.lookup)
-            for clients in arguments.clients]
+    with awake.processors(arguments.awake):
+        return [search.pgbench(clients, arguments.seconds, n_queries, script=search.lookup)
+                for clients in arguments.clients]
 
 
 def describe_server():
