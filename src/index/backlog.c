@@ -45,6 +45,7 @@
 #define LOOK_INTERVAL		1000	/* microseconds between looks at what others do */
 #define READ_FOR			100000	/* microseconds that an index counts as read after that was seen */
 #define SHORTEST_DELAY		1000	/* microseconds: less is saved up */
+#define INDEXES_KNOWN		8	/* of a table that has several, say */
 
 /* What others do with an index, as last looked at. */
 typedef struct Others
@@ -94,25 +95,27 @@ is_merged(Relation index)
 static Others *
 look_at_others(Relation index)
 {
-	static Others others;
+	static Others known[INDEXES_KNOWN];
+	Oid			oid = RelationGetRelid(index);
+	Others	   *others = &known[oid % INDEXES_KNOWN];
 	instr_time	clock;
 	int64		now;
 
 	INSTR_TIME_SET_CURRENT(clock);
 	now = (int64) INSTR_TIME_GET_MICROSEC(clock);
-	if (others.index != RelationGetRelid(index))
-		others = (Others) {.index = RelationGetRelid(index), .seen_read = PG_INT64_MIN / 2};
-	else if (now - others.looked < LOOK_INTERVAL)
-		return &others;
+	if (others->index != oid)
+		*others = (Others) {.index = oid, .seen_read = PG_INT64_MIN / 2};
+	else if (now - others->looked < LOOK_INTERVAL)
+		return others;
 
-	others.looked = now;
-	if (is_read(others.index))
-		others.seen_read = now;
-	others.read = now - others.seen_read < READ_FOR;
-	others.merge = others.read && is_merged(index);
-	if (!others.merge)
-		others.delay = 0;
-	return &others;
+	others->looked = now;
+	if (is_read(oid))
+		others->seen_read = now;
+	others->read = now - others->seen_read < READ_FOR;
+	others->merge = others->read && is_merged(index);
+	if (!others->merge)
+		others->delay = 0;
+	return others;
 }
 
 /* Holds an inserter back, as far as the log is beyond its bound. */
