@@ -11,7 +11,7 @@
  *
  * Unlike the records of codes.h, which compare stored vectors as well as eight
  * bits can, these need no mean vector, and their bounds hold always: but for
- * what underflows in single precision, 1e-18 of a distance, 1e-36 of a product.
+ * what underflows in single precision, 1e-18 of a distance, 1e-44 of a product.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,11 +54,14 @@ hm_coarse_least_l2sq(const HmCoarse *a, const HmCoarse *b, int32_t dot)
 	return least > 0 ? least * least : 0;
 }
 
-/* The dot product of two vectors is at most this. */
+/*
+ * The dot product of two vectors is at most this.  Two small scales may have a
+ * product that vanishes though the dot product does not, so that comes first.
+ */
 static inline float
 hm_coarse_most_dot(const HmCoarse *a, const HmCoarse *b, int32_t dot)
 {
-	return a->scale * b->scale * (float) dot + (a->norm + a->error) * b->error +
+	return a->scale * ((float) dot * b->scale) + (a->norm + a->error) * b->error +
 		b->norm * a->error + HM_COARSE_ROUNDING * a->norm * b->norm;
 }
 

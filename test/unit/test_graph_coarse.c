@@ -17,7 +17,9 @@ enum
 	PAIRS = 40
 };
 
+/* beyond these single precision cannot square, nor multiply */
 #define UNDERFLOW	1e-18
+#define UNDERFLOW_PRODUCT	1e-44
 
 typedef struct Coded
 {
@@ -72,14 +74,13 @@ compare(Coded *a, Coded *b, uint32_t dim, const char *what)
 	norms = norm_of(a, dim) + norm_of(b, dim);
 	errors = a->coarse.error + b->coarse.error;
 
-	/* beyond UNDERFLOW single precision cannot square, nor multiply */
 	UNIT_CHECK(least <= distance + UNDERFLOW, "%s, %u dimensions: %.9g > %.9g", what, dim, least, distance);
-	UNIT_CHECK(most >= true_dot - UNDERFLOW * UNDERFLOW, "%s, %u dimensions: %.9g < %.9g", what, dim, most, true_dot);
+	UNIT_CHECK(most >= true_dot - UNDERFLOW_PRODUCT, "%s, %u dimensions: %.9g < %.9g", what, dim, most, true_dot);
 
 	/* no further from it than the errors that they are made of */
 	UNIT_CHECK(least >= distance - 2 * errors - 0.01 * norms - UNDERFLOW, "%s, %u dimensions: %.9g, distance %.9g",
 			   what, dim, least, distance);
-	UNIT_CHECK(most <= true_dot + 2 * errors * norms + 0.01 * norms * norms + UNDERFLOW * UNDERFLOW,
+	UNIT_CHECK(most <= true_dot + 2 * errors * norms + 0.01 * norms * norms + UNDERFLOW_PRODUCT,
 			   "%s, %u dimensions: %.9g, product %.9g", what, dim, most, true_dot);
 }
 
@@ -154,7 +155,7 @@ test_bounds(void)
 static void
 test_extremes(void)
 {
-	static const float values[] = {0, 1e-45f, 1e-38f, 1e-30f, 1, 65504, 1e17f};
+	static const float values[] = {0, 1e-45f, 1e-38f, 1e-35f, 1e-30f, 1e-7f, 1, 65504, 1e17f};
 	static Coded a;
 	static Coded b;
 	enum
@@ -174,6 +175,14 @@ test_extremes(void)
 			}
 			compare(&a, &b, DIM, "extreme");
 			check_error(&a, DIM, "extreme");
+
+			/* codes without an error, which makes up for nothing */
+			for (int k = 0; k < DIM; k++)
+			{
+				a.vector[k] = values[i];
+				b.vector[k] = values[j];
+			}
+			compare(&a, &b, DIM, "equal components");
 		}
 	}
 }
