@@ -19,7 +19,7 @@
  *
  * Readers are told by the lock that a scan of the index keeps until its
  * transaction ends, looked at now and then, so that a few short queries a second
- * are hardly noticed.  A transaction left open counts as a reader.
+ * are not noticed.  A transaction left open counts as a reader.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,22 +36,29 @@
 #include "storage/holders.h"
 #include "storage/log.h"
 #include "storage/space.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define OVERDUE_FACTOR		4	/* a log so many times its bound makes inserters merge */
 #define OVERDUE_IF_READ		2	/* and so many, while it is read */
 #define INLINE_PAUSE		60000	/* milliseconds after an inserter's merge that failed */
-#define LOOK_INTERVAL		1000	/* microseconds between looks at what others do */
-#define READ_FOR			100000	/* microseconds that an index counts as read after that was seen */
+#define LOOK_INTERVAL		1000	/* microseconds between looks at what others do, or more: */
+#define LOOK_SHARE			50	/* one part of so many of the time is spent on it at most */
+#define AVERAGE_OF			16	/* looks */
+#define FORGET_AFTER		1000000	/* microseconds without a look, after which one begins anew */
+#define READ_SHARE			0.25	/* an index counts as read if it is that much of the time, */
+#define READ_FOR			100000	/* and so many microseconds longer */
 #define SHORTEST_DELAY		1000	/* microseconds: less is saved up */
-#define INDEXES_KNOWN		8	/* of a table that has several, say */
 
 /* What others do with an index, as last looked at. */
 typedef struct Others
 {
-	Oid			index;
+	Oid			index;			/* hash key */
 	int64		looked;			/* when, in microseconds */
+	int64		look_next;
+	double		share;			/* of the time in which somebody reads it */
 	int64		seen_read;
 	bool		read;			/* somebody reads it, or did a moment ago */
 	bool		merge;			/* somebody merges it, while it is read */
@@ -72,49 +79,87 @@ hm_log_length(const HmMeta *meta)
 }
 
 /*
- * Whether others are reading an index.  They hold the one lock on it that
- * conflicts with AccessExclusiveLock alone.  Planning a query of the table
- * takes it too.
+ * The share of the time in which others read an index, by another look.  They
+ * hold the one lock on it that conflicts with AccessExclusiveLock alone.
+ * Planning a query of the table takes it too.
+ *
+ * The two numbers are not of one moment, so an inserter that ends or begins in
+ * between makes the difference one too large or too small.  It is the one as
+ * often as the other, and hardly shows in an average.
  */
-static bool
-is_read(Oid index)
+static double
+share_read(const Others *others, int64 now)
 {
-	return hm_lock_holders(index, AccessExclusiveLock) > hm_lock_holders(index, ExclusiveLock);
+	int			readers = hm_lock_holders(others->index, AccessExclusiveLock) -
+		hm_lock_holders(others->index, ExclusiveLock);
+	double		seen = Max(-1, Min(1, readers));
+
+	if (now - others->looked > FORGET_AFTER)
+		return seen;
+	return others->share + (seen - others->share) / AVERAGE_OF;
 }
 
-static bool
-is_merged(Relation index)
+/* What this process remembers of others and an index; made if there is nothing. */
+static Others *
+others_of(Oid index)
 {
-	if (!hm_merge_lock(index, false))
-		return true;
-	hm_merge_unlock(index);
-	return false;
+	static HTAB *known = NULL;
+	Others	   *others;
+	bool		found;
+
+	if (known == NULL)
+	{
+		HASHCTL		control = {
+			.keysize = sizeof(Oid),
+			.entrysize = sizeof(Others),
+			.hcxt = TopMemoryContext
+		};
+
+		known = hash_create("hnsw_mmap backlogs", 16, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	others = hash_search(known, &index, HASH_ENTER, &found);
+	if (!found)
+		*others = (Others) {
+		.index = index, .looked = PG_INT64_MIN / 2, .seen_read = PG_INT64_MIN / 2
+	};
+	return others;
 }
 
-/* Looks again what others do if that is due; looking takes some microseconds. */
+/* Microseconds of a clock that nobody sets. */
+static int64
+now_us(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) INSTR_TIME_GET_MICROSEC(now);
+}
+
+/*
+ * Looks again what others do if that is due.  Looking takes some microseconds,
+ * or many where max_connections is in the thousands, and is the less often done.
+ */
 static Others *
 look_at_others(Relation index)
 {
-	static Others known[INDEXES_KNOWN];
-	Oid			oid = RelationGetRelid(index);
-	Others	   *others = &known[oid % INDEXES_KNOWN];
-	instr_time	clock;
-	int64		now;
+	Others	   *others = others_of(RelationGetRelid(index));
+	int64		now = now_us();
+	int64		taken;
 
-	INSTR_TIME_SET_CURRENT(clock);
-	now = (int64) INSTR_TIME_GET_MICROSEC(clock);
-	if (others->index != oid)
-		*others = (Others) {.index = oid, .seen_read = PG_INT64_MIN / 2};
-	else if (now - others->looked < LOOK_INTERVAL)
+	if (now < others->look_next)
 		return others;
-
+	others->share = share_read(others, now);
 	others->looked = now;
-	if (is_read(oid))
+	if (others->share >= READ_SHARE)
 		others->seen_read = now;
 	others->read = now - others->seen_read < READ_FOR;
-	others->merge = others->read && is_merged(index);
+	others->merge = others->read && hm_merge_lock_held(index);
 	if (!others->merge)
 		others->delay = 0;
+
+	taken = now_us() - now;
+	others->look_next = now + Min(Max(LOOK_INTERVAL, taken * LOOK_SHARE), READ_FOR);
 	return others;
 }
 

@@ -557,6 +557,21 @@ unlock_object(Relation index, uint16 number)
 	(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
+/* Found out without taking the lock, so that nobody who asks is in another's way. */
+bool
+hm_merge_lock_held(Relation index)
+{
+	LOCKTAG		tag;
+	VirtualTransactionId *holders;
+	int			count;
+
+	SET_LOCKTAG_OBJECT(tag, index->rd_lockInfo.lockRelId.dbId, RelationRelationId,
+					   RelationGetRelid(index), MERGE_LOCK);
+	holders = GetLockConflicts(&tag, ExclusiveLock, &count);
+	pfree(holders);
+	return count > 0;
+}
+
 bool
 hm_merge_lock(Relation index, bool wait)
 {

@@ -95,6 +95,7 @@ extern void hm_space_truncate(Relation index);
  */
 extern bool hm_merge_lock(Relation index, bool wait);
 extern void hm_merge_unlock(Relation index);
+extern bool hm_merge_lock_held(Relation index); /* by another process, at this moment */
 extern bool hm_publish_lock(Relation index, bool wait);
 extern void hm_publish_unlock(Relation index);
 

@@ -108,7 +108,74 @@ is($rc, 0, 'nor anybody once the reader is gone') or diag($err);
 
 release_point($node, 'merge-read');
 ok(finish_background($merge), 'the merge ends') or diag($merge->{err});
+
+# ---- What inserters see in each other ----
+
+# Two of them at work at a long log, and how often a third process sees something.
+sub sightings
+{
+	my ($settings, $rows, $what) = @_;
+	my $others = q{SELECT FROM pg_stat_activity WHERE query LIKE 'DO%several%' AND pid <> pg_backend_pid() AND state = 'active'};
+	my @writers = map {
+		background($node, $settings . <<SQL)
+DO \$\$
+BEGIN
+    FOR i IN 1 .. $rows LOOP
+        INSERT INTO several VALUES (ARRAY[i, $_, 1, 1]);
+    END LOOP;
+END
+\$\$
+SQL
+	} 1 .. 2;
+	my $seen = $node->safe_psql('postgres', <<SQL);
+CREATE TEMP TABLE sightings (n int);
+DO \$\$
+DECLARE
+    n int := 0;
+    late timestamptz := clock_timestamp() + '5s';
+BEGIN
+    WHILE clock_timestamp() < late AND NOT EXISTS ($others) LOOP
+        PERFORM pg_stat_clear_snapshot();
+    END LOOP;
+    WHILE EXISTS ($others) LOOP
+        PERFORM $what;
+        n := n + FOUND::int;
+        PERFORM pg_stat_clear_snapshot();
+    END LOOP;
+    INSERT INTO sightings VALUES (n);
+END
+\$\$;
+SELECT n FROM sightings;
+SQL
+	is(finish_background($_), 1, 'an inserter among others') or diag($_->{err}) foreach @writers;
+	return $seen;
+}
+
+$node->safe_psql('postgres', <<SQL);
+CREATE TABLE several (v real[]);
+CREATE INDEX several_v ON several USING hnsw_mmap (v);
+SET hnsw_mmap.background_merge = off;
+INSERT INTO several SELECT ARRAY[i, 0, 0, 0] FROM generate_series(1, 41000) AS i;
+SQL
+$reader->query(<<SQL);
+BEGIN;
+SET LOCAL enable_seqscan = off;
+SELECT count(*) FROM (SELECT 1 FROM several ORDER BY v <-> '{0,0,0,0}' LIMIT 5) AS s;
+SQL
+is(sightings("SET hnsw_mmap.merge_log_entries = 40000;\n", 15000,
+		"FROM pg_locks WHERE locktype = 'object' AND objid = 'several_v'::regclass"),
+	0, 'who asks whether somebody merges is not taken for somebody who does');
+$reader->query('COMMIT');
 $reader->quit;
+
+inject($node, 'merge-read', 'pause');
+$merge = background($node, 'SELECT inserted > 0 FROM hnsw_mmap_merge(\'several_v\')');
+ok(wait_paused($node, 'merge-read'), 'a process merges the other table');
+is(sightings("SET hnsw_mmap.merge_log_entries = 5000;\nSET hnsw_mmap.insert_delay = '100ms';\n", 30000,
+		"FROM pg_stat_activity WHERE wait_event_type = 'Extension' AND query LIKE 'DO%several%'"),
+	0, 'nor who inserts for somebody who reads');
+release_point($node, 'merge-read');
+ok(finish_background($merge), 'and merges it') or diag($merge->{err});
 
 is(verdict($node, 'items', $dim), 'sound', 'the index is sound') or diag(verdict($node, 'items', $dim));
 $node->stop;
