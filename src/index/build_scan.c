@@ -49,6 +49,7 @@ typedef struct BuildScan
 	HmScratch  *table;			/* slot_count words */
 	uint64		slot_count;
 
+	HmFile	   *read_ahead;		/* the attached file, told that it is read in order */
 	bool		live_seen;		/* the dimension is that of a live row */
 	uint64		vectors;		/* rows with a vector */
 	uint64		out_of_line;	/* of them, not readable in place */
@@ -369,7 +370,10 @@ scan_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool aliv
 	old = MemoryContextSwitchTo(scan->row_context);
 	/* A table that was filled from the file has its rows in the file's order. */
 	if (hm_attached_note(index, build->opclass, values[0], &build->meta.file))
-		hm_file_read_ahead(hm_file_acquire(build->meta.file.number), true);
+	{
+		scan->read_ahead = hm_file_acquire(build->meta.file.number);
+		hm_file_read_ahead(scan->read_ahead, true);
+	}
 	vector = build->opclass->type->view(values[0], &detoasted);
 	MemoryContextSwitchTo(old);
 
@@ -426,6 +430,33 @@ warn_out_of_line(const BuildScan *scan)
 					 build->meta.dim)));
 }
 
+/* The file's mapping is this process's: the session's queries read it at random. */
+static void
+end_read_ahead(BuildScan *scan)
+{
+	if (scan->read_ahead != NULL)
+		hm_file_read_ahead(scan->read_ahead, false);
+}
+
+static void
+scan_table(BuildScan *scan, IndexInfo *index_info)
+{
+	HmBuildState *build = scan->build;
+
+	PG_TRY();
+	{
+		build->heap_tuples = table_index_build_scan(build->heap, build->index, index_info,
+													true, true, scan_row, scan, NULL);
+	}
+	PG_CATCH();
+	{
+		end_read_ahead(scan);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	end_read_ahead(scan);
+}
+
 void
 hm_build_scan(HmBuildState *build)
 {
@@ -446,14 +477,10 @@ hm_build_scan(HmBuildState *build)
 	build->tail = hm_scratch_create(build->scratch);
 
 	hm_build_enter(build, HM_BUILD_SCAN, 0, 0);
-	build->heap_tuples = table_index_build_scan(build->heap, build->index, index_info,
-												true, true, scan_row, scan, NULL);
+	scan_table(scan, index_info);
 
 	/* What the scan found out about the table has to get to who asked for the index. */
 	build->index_info->ii_BrokenHotChain |= index_info->ii_BrokenHotChain;
-
-	if (build->meta.file.number != 0)
-		hm_file_read_ahead(hm_file_acquire(build->meta.file.number), false);
 
 	/* Nor do deleted rows alone decide what may be inserted. */
 	if (!scan->live_seen && build->meta.dim > 0)
