@@ -70,6 +70,17 @@ hm_attached_file(Relation index, const HmOpclass *opclass, const HmMeta *meta)
 	return file;
 }
 
+void
+hm_attached_no_row(Relation index, const HmFile *file, uint64 row)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("index \"%s\" refers to row " UINT64_FORMAT " of file \"%s\", which has " UINT64_FORMAT " rows",
+					RelationGetRelationName(index), row, NameStr(file->name), file->rows),
+			 errhint("Put the file back, or REINDEX the index.")));
+	pg_unreachable();
+}
+
 bool
 hm_attached_note(Relation index, const HmOpclass *opclass, Datum value, HmIndexedFile *identity)
 {

@@ -32,6 +32,12 @@ extern bool hm_is_attached(const HmOpclass *opclass);
 extern HmFile *hm_attached_file(Relation index, const HmOpclass *opclass, const HmMeta *meta);
 
 /*
+ * Raises the error for an element whose row the file does not have: by the
+ * index, or by the file, which may have been attached again with fewer rows.
+ */
+extern void hm_attached_no_row(Relation index, const HmFile *file, uint64 row) pg_attribute_noreturn();
+
+/*
  * Sees to it that a value, not null, of an index on extvec refers to its file:
  * ERRCODE_FEATURE_NOT_SUPPORTED otherwise.  The first value decides: then
  * *identity is filled, and true returned.  Other types: false.

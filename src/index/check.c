@@ -355,17 +355,17 @@ hm_check_still_live(HmCheck *check, uint32 part, uint64 bit)
 	return ((words[within / 64] >> (within % 64)) & 1) == 0;
 }
 
-/* Verifies the pages that no other stage reads. */
+/* Verifies the pages of an array that no other stage reads all of. */
 static void
-check_vectors(HmCheck *check)
+check_pages(HmCheck *check, HmArray array)
 {
 	for (uint32 part = 0; part < check->directory.meta.part_count; part++)
 	{
 		const uint32 *array_page = check->parts[part].desc->array_page;
-		uint32		pages = array_page[HM_ARRAY_VECTORS + 1] - array_page[HM_ARRAY_VECTORS];
+		uint32		pages = array_page[array + 1] - array_page[array];
 
 		for (uint32 page = 0; page < pages; page++)
-			(void) hm_check_page(check, part, HM_ARRAY_VECTORS, page);
+			(void) hm_check_page(check, part, array, page);
 	}
 }
 
@@ -416,7 +416,8 @@ hm_check(Relation heap, Relation index, Snapshot snapshot, bool full, HmCheckRep
 		check_tombstones(check, &check->parts[i]);
 
 	hm_check_lists(check);
-	check_vectors(check);
+	check_pages(check, HM_ARRAY_ROWS);
+	check_pages(check, HM_ARRAY_VECTORS);
 
 	check->entries = hm_sorter_begin();
 	hm_row_begin(&check->fetcher, index, heap, snapshot, NULL);

@@ -59,6 +59,7 @@ typedef struct Description
 	int			kind;			/* HM_LOG_VECTOR, an HmTailKind, or HM_LOG_BLANK */
 	uint16		fingerprint;	/* HM_LOG_VECTOR */
 	bool		has_copy;
+	const char *wrong_row;		/* what is wrong with the row of the attached file; or NULL */
 	float		norm;			/* log only: of the vector; else negative */
 	float		max_norm;		/* elements only: not to be exceeded; else infinite */
 } Description;
@@ -73,6 +74,8 @@ typedef struct Comparison
 	uint16	   *stored;
 	uint16	   *made;
 } Comparison;
+
+static const char other_row[] = "but the index refers to a row of the file with another vector";
 
 /* A TID as a number of the same order: 48 bits, which a double holds exactly. */
 static double
@@ -268,8 +271,11 @@ check_twice(HmCheck *check, double key, int64 first, int64 second)
 			 errhint("Please REINDEX it.")));
 }
 
-/* Makes the copy of a row of the attached file; false: it cannot be ranked. */
-static bool
+/*
+ * Makes the copy of an element's row of the attached file; or says what is
+ * wrong with that row.
+ */
+static const char *
 copy_file_row(HmCheck *check, Comparison *comparison, uint64 row)
 {
 	const HmMeta *meta = &check->directory.meta;
@@ -277,11 +283,14 @@ copy_file_row(HmCheck *check, Comparison *comparison, uint64 row)
 	void	   *components = palloc(hm_file_row_size(comparison->file));
 	HmElement	element;
 
+	if (row >= comparison->file->rows)
+		return psprintf("but the index refers to row " UINT64_FORMAT " of the file, which has " UINT64_FORMAT,
+						row, comparison->file->rows);
 	vector.data = components;
 	hm_file_read(comparison->file, row, components);
 	element = hm_element_make(meta->metric, meta->scale, &vector, comparison->floats, comparison->stored);
 	pfree(components);
-	return element.kind == HM_LOG_VECTOR;
+	return element.kind == HM_LOG_VECTOR ? NULL : other_row;
 }
 
 /* What the index says of a row, with the copy that it keeps, if any. */
@@ -336,7 +345,8 @@ describe(HmCheck *check, Comparison *comparison, int64 code)
 	{
 		const uint64 *row = (const uint64 *) hm_check_entry(check, part, HM_ARRAY_ROWS, number);
 
-		description.has_copy = copy_file_row(check, comparison, *row);
+		description.wrong_row = copy_file_row(check, comparison, *row);
+		description.has_copy = description.wrong_row == NULL;
 	}
 	return description;
 }
@@ -387,9 +397,10 @@ compare_vector(HmCheck *check, Comparison *comparison, const Description *descri
 		return NULL;
 	if (description->fingerprint != element.fingerprint)
 		return "but its vector is another";
+	if (description->wrong_row != NULL)
+		return description->wrong_row;
 	if (description->has_copy && !copies_agree(meta, comparison->stored, comparison->made))
-		return comparison->file == NULL ? "but the index keeps a copy of another vector" :
-			"but the index refers to a row of the file with another vector";
+		return comparison->file == NULL ? "but the index keeps a copy of another vector" : other_row;
 	if (element.norm > description->max_norm * (1 + rounding))
 		return psprintf("but its norm, %g, is greater than the largest of its part, %g",
 						element.norm, description->max_norm);
@@ -458,6 +469,31 @@ lost_row(HmCheck *check, double key)
 					ItemPointerGetBlockNumberNoCheck(&tid), ItemPointerGetOffsetNumberNoCheck(&tid),
 					RelationGetRelationName(check->heap)),
 			 errhint("Please REINDEX it.")));
+}
+
+/*
+ * Elements whose rows are all dead have been compared with nothing, and are
+ * walked through by queries like others: their rows of the file must be there.
+ */
+static void
+check_file_rows(HmCheck *check, const HmFile *file)
+{
+	if (file == NULL || !hm_has_rows(&check->directory.meta))
+		return;
+	for (uint32 part = 0; part < check->directory.meta.part_count; part++)
+	{
+		const HmPartDesc *desc = check->parts[part].desc;
+
+		for (uint32 i = 0; i < desc->element_count; i++)
+		{
+			uint64		row = *(const uint64 *) hm_check_entry(check, part, HM_ARRAY_ROWS, i);
+
+			if (row >= file->rows)
+				hm_corrupt(check->index, hm_check_entry_block(check, part, HM_ARRAY_ROWS, i),
+						   "Element %u is row " UINT64_FORMAT " of the file, which has " UINT64_FORMAT ".",
+						   desc->first_element + i, row, file->rows);
+		}
+	}
 }
 
 /* An IndexBuildCallback: the row's TID, the root of its HOT chain. */
@@ -534,5 +570,8 @@ hm_check_rows(HmCheck *check)
 	if (more_rows)
 		lost_row(check, row);
 	if (check->full)
+	{
 		hm_sorter_end(comparison.rows);
+		check_file_rows(check, comparison.file);
+	}
 }

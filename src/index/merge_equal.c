@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "index/attached.h"
 #include "index/element.h"
 #include "index/index.h"
 #include "index/merge_state.h"
@@ -132,6 +133,14 @@ is_vector_of(HmMergeState *merge, Datum value, uint32 number)
 		memcmp(merge->equal->copy, hm_merge_entry_copy(merge, number), meta->dim * sizeof(uint16)) == 0;
 }
 
+static void
+read_row(HmMergeState *merge, uint64 row, void *to)
+{
+	if (row >= merge->file->rows)
+		hm_attached_no_row(merge->index, merge->file, row);
+	hm_file_read(merge->file, row, to);
+}
+
 /* True when two rows of the attached file are the same, byte by byte. */
 static bool
 rows_are_equal(HmMergeState *merge, uint64 a, uint64 b)
@@ -141,8 +150,8 @@ rows_are_equal(HmMergeState *merge, uint64 a, uint64 b)
 
 	if (a == b)
 		return true;
-	hm_file_read(merge->file, a, rows);
-	hm_file_read(merge->file, b, rows + size);
+	read_row(merge, a, rows);
+	read_row(merge, b, rows + size);
 	return memcmp(rows, rows + size, size) == 0;
 }
 

@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "index/attached.h"
 #include "index/element.h"
 #include "index/index.h"
 #include "index/source.h"
@@ -147,7 +148,7 @@ use_rows(FileSource *source, const uint32 *ids, int n, uint8 *flags)
 	if (source->bad >= 0)
 	{
 		if (source->row[source->bad] >= file->rows)
-			hm_file_no_such_row(file, (int64) source->row[source->bad]);
+			hm_attached_no_row(reader->index, file, source->row[source->bad]);
 		hm_file_damaged_row(file, source->row[source->bad]);
 	}
 	hm_last_scan.vectors_mmap += n;
