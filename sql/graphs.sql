@@ -17,6 +17,8 @@
 \set other :dir '/graphs_6.file'
 \set ECHO all
 
+-- no worker shall merge what is to be merged by hand
+SET hnsw_mmap.background_merge = off;
 CREATE TABLE graphs (id int PRIMARY KEY, label bigint, v real[]) WITH (autovacuum_enabled = off);
 INSERT INTO graphs SELECT i, 1000000000000 + i, hm_test.vec(i, 16) FROM generate_series(1, 500) AS i;
 INSERT INTO graphs SELECT i, 1000000000000 + i, hm_test.vec(7, 16) FROM generate_series(501, 505) AS i;

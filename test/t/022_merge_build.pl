@@ -13,7 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep);
 
-my $dim = 16;
+my $dim = 32;
 my $stored = 2000;
 my $entries = 6000;
 my $node = new_node('merge_build', <<CONF);
@@ -31,7 +31,7 @@ sub prepare
 	fill($node, 'items', $dim, 1, $stored);
 	$node->safe_psql('postgres', <<SQL);
 ALTER TABLE items SET (parallel_workers = 2);
-CREATE INDEX items_v ON items USING hnsw_mmap (v) WITH (ef_construction = 1000);
+CREATE INDEX items_v ON items USING hnsw_mmap (v) WITH (m = 32, ef_construction = 2000);
 SQL
 	fill($node, 'items', $dim, $stored + 1, $stored + $entries);
 }
@@ -41,20 +41,22 @@ my $merge = "SELECT inserted, duplicates FROM hnsw_mmap_merge('items_v', true);"
 
 sub log_entries { return $node->safe_psql('postgres', "SELECT log_entries FROM hnsw_mmap_stats('items_v')"); }
 
-# The processes that work for a merge, as soon as there are two.
+# The processes that work for a merge, as soon as there are two.  Asks in one session:
+# on a busy machine the merge may be over before another has begun.
 sub workers
 {
 	my ($run) = @_;
+	my $session = $node->background_psql('postgres');
+	my @pids;
 
-	while ($run->{handle}->pumpable)
+	while (@pids != 2 && $run->{handle}->pumpable)
 	{
-		my @pids = split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'parallel worker' ORDER BY pid");
-
-		return @pids if @pids == 2;
+		@pids = split /\n/, $session->query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'parallel worker' ORDER BY pid");
 		$run->{handle}->pump_nb;
 		sleep 0.005;
 	}
-	return;
+	$session->quit;
+	return @pids == 2 ? @pids : ();
 }
 
 # After a merge that failed.
