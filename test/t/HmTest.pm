@@ -191,15 +191,20 @@ COMMIT;
 SQL
 }
 
-# run_sql(NODE, SQL, [DATABASE]): (exit status, output, messages with SQLSTATE).
+# run_sql(NODE, SQL, [DATABASE]): (exit status, output, messages with SQLSTATE).  A
+# psql that cannot connect may end before it was given the statements.
 sub run_sql
 {
 	my ($node, $sql, $database) = @_;
 	my ($out, $err);
-	my $rc = $node->psql($database // 'postgres', $sql, stdout => \$out, stderr => \$err, on_error_stop => 1,
-		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	my $rc = eval {
+		$node->psql($database // 'postgres', $sql, stdout => \$out, stderr => \$err, on_error_stop => 1,
+			extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	};
 
-	return ($rc, $out, $err);
+	return ($rc, $out, $err) if defined $rc;
+	die $@ if $@ !~ /Broken pipe/;
+	return (2, '', $err // $@);
 }
 
 # choose(N): a number from 0 to N - 1.
