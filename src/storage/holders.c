@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * holders.c
- *	  Who else holds locks on a relation.
+ *	  Who else holds locks on something.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,17 +9,23 @@
 
 #include "miscadmin.h"
 #include "storage/holders.h"
-#include "storage/lock.h"
+
+int
+hm_tag_holders(const LOCKTAG *tag, LOCKMODE mode)
+{
+	VirtualTransactionId *holders;
+	int			count;
+
+	holders = GetLockConflicts(tag, mode, &count);
+	pfree(holders);
+	return count;
+}
 
 int
 hm_lock_holders(Oid relation, LOCKMODE mode)
 {
 	LOCKTAG		tag;
-	VirtualTransactionId *holders;
-	int			count;
 
 	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
-	holders = GetLockConflicts(&tag, mode, &count);
-	pfree(holders);
-	return count;
+	return hm_tag_holders(&tag, mode);
 }

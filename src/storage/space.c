@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "storage/buffer.h"
 #include "storage/bufmgr.h"
+#include "storage/holders.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
@@ -522,13 +523,21 @@ hm_space_truncate(Relation index)
  * column of it has.  (Page locks would be at hand, but nothing may be locked
  * while one is held.)
  */
-static bool
-lock_object(Relation index, uint16 number, bool wait)
+static LOCKTAG
+object_tag(Relation index, uint16 number)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_OBJECT(tag, index->rd_lockInfo.lockRelId.dbId, RelationRelationId,
 					   RelationGetRelid(index), number);
+	return tag;
+}
+
+static bool
+lock_object(Relation index, uint16 number, bool wait)
+{
+	LOCKTAG		tag = object_tag(index, number);
+
 	switch (LockAcquire(&tag, ExclusiveLock, false, !wait))
 	{
 		case LOCKACQUIRE_NOT_AVAIL:
@@ -550,10 +559,8 @@ lock_object(Relation index, uint16 number, bool wait)
 static void
 unlock_object(Relation index, uint16 number)
 {
-	LOCKTAG		tag;
+	LOCKTAG		tag = object_tag(index, number);
 
-	SET_LOCKTAG_OBJECT(tag, index->rd_lockInfo.lockRelId.dbId, RelationRelationId,
-					   RelationGetRelid(index), number);
 	(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
@@ -561,15 +568,9 @@ unlock_object(Relation index, uint16 number)
 bool
 hm_merge_lock_held(Relation index)
 {
-	LOCKTAG		tag;
-	VirtualTransactionId *holders;
-	int			count;
+	LOCKTAG		tag = object_tag(index, MERGE_LOCK);
 
-	SET_LOCKTAG_OBJECT(tag, index->rd_lockInfo.lockRelId.dbId, RelationRelationId,
-					   RelationGetRelid(index), MERGE_LOCK);
-	holders = GetLockConflicts(&tag, ExclusiveLock, &count);
-	pfree(holders);
-	return count > 0;
+	return hm_tag_holders(&tag, ExclusiveLock) > 0;
 }
 
 bool
