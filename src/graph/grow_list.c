@@ -120,6 +120,7 @@ hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,
 	bool		blind = hm_grow_is_absent(grower, id);
 	int			scored_n = 0;
 	int			unscored_n = 0;
+	int			considered;
 	int			n;
 	int			i;
 
@@ -144,7 +145,8 @@ hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,
 	hm_sort_candidates(candidates, scored_n);
 	for (i = 0; i < scored_n; i++)
 		scored[i] = candidates[i].id;
-	n = hm_grow_select(grower, candidates, scored_n, slots);
+	considered = keep_members ? hm_overlay_slots(overlay, 0) : scored_n;
+	n = hm_grow_select(grower, candidates, considered < scored_n ? considered : scored_n, slots);
 	for (i = 0; i < n; i++)
 		list[i] = candidates[i].id;
 

@@ -164,6 +164,13 @@ extern int	hm_grow_select(HmGrower *grower, HmCandidate *candidates, int n, int 
  * heuristic.  All are loaded or absent.  The first member_n are in the list
  * now.
  *
+ * With keep_members, the heuristic sees no more than the 2m nearest.  It needs
+ * the near ones to tell a detour by, and of neighbours' neighbours they are
+ * known less and less with distance: farther ones would be chosen that a
+ * search's results would have struck out.  Without this limit, ten rounds of
+ * 20 % turnover cost 6 % more distances at the same recall, and fifty rounds
+ * of deleting 4 % made lists a seventh longer than a new graph's.
+ *
  * What the heuristic leaves out stays, as far as there is room, if it is a
  * member and keep_members, or if nobody who was chosen links to it: it might
  * be linked from nowhere else.  Absent members stay as far as there is room;
