@@ -206,8 +206,8 @@ test_build_memory(const HmBuildParams *params)
 static inline TestGraph *
 test_build(const TestData *data, uint32_t m, uint32_t ef_construction, uint64_t seed, uint32_t *linked)
 {
-	HmBuildParams params = {data->n, m, ef_construction, seed};
-	HmBuildScorer scorer = {test_score, data};
+	HmBuildParams params = {.element_count = data->n, .m = m, .ef_construction = ef_construction, .seed = seed};
+	HmBuildScorer scorer = {.score = test_score, .state = data};
 	void	   *memory = test_build_memory(&params);
 	HmBuildGraph *built = hm_build_init(memory, &params);
 	HmBuilder  *builder = hm_builder_create(built, &scorer, &test_allocator);

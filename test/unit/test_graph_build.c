@@ -47,7 +47,7 @@ test_order(void)
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
 	{
-		HmBuildParams params = {sizes[i], 16, 100, 1234 + i};
+		HmBuildParams params = {.element_count = sizes[i], .m = 16, .ef_construction = 100, .seed = 1234 + i};
 		void	   *memory = test_build_memory(&params);
 		HmBuildGraph *graph = hm_build_init(memory, &params);
 		uint32_t	fixed = 0;
@@ -71,7 +71,7 @@ test_order(void)
 static void
 test_sizes(void)
 {
-	HmBuildParams params = {1000, 16, 100, 1};
+	HmBuildParams params = {.element_count = 1000, .m = 16, .ef_construction = 100, .seed = 1};
 	size_t		size = hm_build_size(&params);
 
 	UNIT_CHECK(size > 1000 * 32 * 8 && size < 1000 * 300, "%zu", size);
@@ -183,8 +183,8 @@ build_duplicates(HmUnitRandom *random, uint32_t n, HmMetric metric, uint32_t ten
 {
 	uint32_t	dim = 12;
 	TestData	data = test_data(random, n, dim, metric, 0);
-	HmBuildParams params = {n, 12, 80, 5};
-	HmBuildScorer scorer = {counting_score, &data};
+	HmBuildParams params = {.element_count = n, .m = 12, .ef_construction = 80, .seed = 5};
+	HmBuildScorer scorer = {.score = counting_score, .state = &data};
 	void	   *memory = test_build_memory(&params);
 	HmBuildGraph *built = hm_build_init(memory, &params);
 	HmBuilder  *builder = hm_builder_create(built, &scorer, &test_allocator);
@@ -355,8 +355,8 @@ build_in_parallel(int workers, bool by_fork, uint32_t n, int ef)
 	HmUnitRandom random = unit_random(8);
 	TestData	data = test_data(&random, n + QUERIES, 16, HM_L2, 30);
 	TestData	queries = data;
-	HmBuildParams params = {n, 10, 60, 8};
-	HmBuildScorer scorer = {test_score, &data};
+	HmBuildParams params = {.element_count = n, .m = 10, .ef_construction = 60, .seed = 8};
+	HmBuildScorer scorer = {.score = test_score, .state = &data};
 	size_t		size = hm_build_size(&params) + 64;
 	char	   *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	Parallel	parallel = {hm_build_init(memory, &params), &scorer, (uint32_t *) (memory + size - 64)};
@@ -434,8 +434,8 @@ test_abort(void)
 {
 	HmUnitRandom random = unit_random(9);
 	TestData	data = test_data(&random, 200, 4, HM_L2, 0);
-	HmBuildParams params = {200, 4, 20, 9};
-	HmBuildScorer scorer = {test_score, &data};
+	HmBuildParams params = {.element_count = 200, .m = 4, .ef_construction = 20, .seed = 9};
+	HmBuildScorer scorer = {.score = test_score, .state = &data};
 	void	   *memory = test_build_memory(&params);
 	uint32_t	next = 0;
 	Parallel	parallel = {hm_build_init(memory, &params), &scorer, &next};
@@ -468,8 +468,8 @@ test_connecting(void)
 	HmUnitRandom random = unit_random(10);
 	uint32_t	n = 600;
 	TestData	data = test_data(&random, n, 4, HM_L2, 0);
-	HmBuildParams params = {n, 2, 20, 10};
-	HmBuildScorer scorer = {test_score, &data};
+	HmBuildParams params = {.element_count = n, .m = 2, .ef_construction = 20, .seed = 10};
+	HmBuildScorer scorer = {.score = test_score, .state = &data};
 	void	   *memory = test_build_memory(&params);
 	HmBuildGraph *built = hm_build_init(memory, &params);
 	HmBuilder  *builder = hm_builder_create(built, &scorer, &test_allocator);
@@ -553,8 +553,8 @@ test_adopting(void)
 	HmUnitRandom random = unit_random(11);
 	uint32_t	n = 900;
 	TestData	data = test_data(&random, n, 6, HM_L2, 0);
-	HmBuildParams params = {n, 6, 60, 5};
-	HmBuildScorer scorer = {test_score, &data};
+	HmBuildParams params = {.element_count = n, .m = 6, .ef_construction = 60, .seed = 5};
+	HmBuildScorer scorer = {.score = test_score, .state = &data};
 	void	   *memory = test_build_memory(&params);
 	HmBuildGraph *built = hm_build_init(memory, &params);
 	HmBuilder  *builder = hm_builder_create(built, &scorer, &test_allocator);
@@ -570,7 +570,7 @@ test_adopting(void)
 	/* all of them, then two thirds, the rest being inserted */
 	for (uint32_t adopted = n; adopted >= 2 * n / 3; adopted -= n / 3)
 	{
-		HmBuildParams given = {n, 6, 60, 99, levels};
+		HmBuildParams given = {.element_count = n, .m = 6, .ef_construction = 60, .seed = 99, .levels = levels};
 		HmBuilder  *taker;
 		HmBuildGraph *taken;
 		TestGraph  *graph;

@@ -261,7 +261,7 @@ begin_merge(Merge *merge, const TestData *data, Stored *stored, uint32_t first, 
 	memcpy(merge->row, stored->row, n * sizeof(uint32_t));
 	merge->loaded = calloc(merge->capacity + 1, sizeof(uint32_t));
 	merge->dead = calloc(merge->capacity / 64 + 1, sizeof(uint64_t));
-	merge->scorer = (HmBuildScorer) {merge_score, merge};
+	merge->scorer = (HmBuildScorer) {.score = merge_score, .state = merge};
 	merge->overlay = hm_overlay_create(first > 0 ? &stored->store : NULL, first, n + more - first, m, allocator);
 	if (merge->overlay == NULL)
 		return false;
