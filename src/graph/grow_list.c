@@ -145,7 +145,7 @@ hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,
 	hm_sort_candidates(candidates, scored_n);
 	for (i = 0; i < scored_n; i++)
 		scored[i] = candidates[i].id;
-	considered = keep_members ? hm_overlay_slots(overlay, 0) : scored_n;
+	considered = keep_members ? 3 * (int) overlay->store.m : scored_n;
 	n = hm_grow_select(grower, candidates, considered < scored_n ? considered : scored_n, slots);
 	for (i = 0; i < n; i++)
 		list[i] = candidates[i].id;
@@ -153,9 +153,10 @@ hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,
 	/* what the heuristic can do without, but others perhaps not */
 	for (i = 0; i < scored_n && n < most; i++)
 	{
+		if (keep_members && !hm_list_contains(ids, member_n, scored[i]))
+			continue;
 		if (!hm_list_contains(list, n, scored[i]) &&
-			(keep_members ? hm_list_contains(ids, member_n, scored[i]) :
-			 !is_linked_from(overlay, list, n, scored[i], level)))
+			(keep_members || !is_linked_from(overlay, list, n, scored[i], level)))
 			list[n++] = scored[i];
 	}
 	for (i = 0; i < unscored_n && n < slots; i++)
