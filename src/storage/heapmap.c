@@ -203,7 +203,7 @@ hm_heap_prefetch(const char *page, const ItemPointerData *tid)
 	 * The whole tuple, as far as the second cache: a few of them are more than
 	 * the first one's fill buffers take, and 10 to 25 % slower when measured.
 	 */
-	for (uint32 at = start; at < end; at += CACHE_LINE)
+	for (uint32 at = start & ~(CACHE_LINE - 1); at < end; at += CACHE_LINE)
 		__builtin_prefetch(page + at, 0, 2);
 }
 

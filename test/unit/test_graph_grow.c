@@ -5,6 +5,10 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <math.h>
+
+#include "graph/key.h"
+#include "graph/select.h"
 #include "test_grow.h"
 
 typedef enum Way
@@ -274,6 +278,42 @@ test_absent(void)
 	free(data.vectors);
 }
 
+static int
+compare_candidates(const void *a, const void *b)
+{
+	uint64_t	x = hm_key(((const HmCandidate *) a)->distance, ((const HmCandidate *) a)->id);
+	uint64_t	y = hm_key(((const HmCandidate *) b)->distance, ((const HmCandidate *) b)->id);
+
+	return (x > y) - (x < y);
+}
+
+/* Sizes around the gaps of the sort, with ties, infinities and NaN. */
+static void
+test_sorting(void)
+{
+	static const float odd[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1.0f};
+	HmUnitRandom random = unit_random(7);
+
+	for (int n = 0; n <= 400; n++)
+	{
+		HmCandidate sorted[400] = {0};
+		HmCandidate expected[400];
+
+		for (int i = 0; i < n; i++)
+		{
+			uint32_t	kind = unit_random_below(&random, 8);
+
+			sorted[i].id = unit_random_below(&random, 1000);
+			sorted[i].distance = kind < 6 ? odd[kind] : (float) unit_random_below(&random, 100);
+		}
+		memcpy(expected, sorted, sizeof(sorted));
+		qsort(expected, n, sizeof(*expected), compare_candidates);
+		hm_sort_candidates(sorted, n);
+		for (int i = 0; i < n; i++)
+			UNIT_CHECK(compare_candidates(&sorted[i], &expected[i]) == 0, "%d of %d", i, n);
+	}
+}
+
 /* Mean length of the lists at level 0. */
 static double
 mean_length(Stored *stored)
@@ -360,6 +400,7 @@ main(void)
 	unit_run("growing by a fifth in ten merges", test_growing);
 	unit_run("deleting, repairing, dropping", test_deleting);
 	unit_run("deleting from what stays where it is", test_deleting_under);
+	unit_run("sorting candidates", test_sorting);
 	unit_run("deleting little, often", test_many_deletions);
 	unit_run("elements without a vector", test_absent);
 	return unit_finish();
