@@ -21,28 +21,20 @@
 
 #define BATCH 128
 
-/* Shell's sort, with Ciura's gaps: lists are short, and often nearly sorted. */
 void
 hm_sort_candidates(HmCandidate *candidates, int n)
 {
-	static const int gaps[] = {57, 23, 10, 4, 1};
-	size_t		at;
+	int			i;
 
-	for (at = 0; at < sizeof(gaps) / sizeof(gaps[0]); at++)
+	for (i = 1; i < n; i++)
 	{
-		int			gap = gaps[at];
-		int			i;
+		HmCandidate candidate = candidates[i];
+		uint64_t	key = hm_key(candidate.distance, candidate.id);
+		int			j = i;
 
-		for (i = gap; i < n; i++)
-		{
-			HmCandidate candidate = candidates[i];
-			uint64_t	key = hm_key(candidate.distance, candidate.id);
-			int			j = i;
-
-			for (; j >= gap && hm_key(candidates[j - gap].distance, candidates[j - gap].id) > key; j -= gap)
-				candidates[j] = candidates[j - gap];
-			candidates[j] = candidate;
-		}
+		for (; j > 0 && hm_key(candidates[j - 1].distance, candidates[j - 1].id) > key; j--)
+			candidates[j] = candidates[j - 1];
+		candidates[j] = candidate;
 	}
 }
 
