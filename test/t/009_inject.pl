@@ -103,8 +103,8 @@ sub statements
 	return "CREATE INDEX again ON $table USING hnsw_mmap $second;" if $by eq 'build';
 	return "CREATE INDEX CONCURRENTLY again ON $table USING hnsw_mmap $second;" if $by eq 'build concurrently';
 	return reader($table) if $by eq 'scan';
-	# Merges of everything move what is left to the front, two or three of them.
-	return join('', map { insert_rows($table, 1) . "SELECT hnsw_mmap_merge('${table}_v', true);\n" } 1 .. 4) if $by eq 'shrink';
+	# Merges of everything move what is left to the front, most often two or three of them.
+	return join('', map { insert_rows($table, 1) . "SELECT hnsw_mmap_merge('${table}_v', true);\n" } 1 .. 8) if $by eq 'shrink';
 	die $by;
 }
 
