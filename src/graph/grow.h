@@ -122,14 +122,14 @@ extern void hm_grow_cancel(HmGrower *grower);
 
 /*
  * Fills up a list that has lost members: the live ones stay, and of at most
- * HM_REPAIR_EXTRA live neighbours of the lost ones, never going further, those
- * join that the heuristic chooses among all.  They link back where their lists
- * are in memory and have room: that costs nothing, and most of the loss in
- * recall comes from in-links that died.  Others without a vector are left out.
- * A list that has lost nobody, or around which nobody lives, and a dead
- * element's list is left alone.
+ * HM_REPAIR_EXTRA live neighbours of lost ones and of members, never going
+ * further, those join that the heuristic chooses among the nearest of all.
+ * They link back where their lists are in memory and have room: that costs
+ * nothing, and most of the loss in recall comes from in-links that died.
+ * Others without a vector are left out.  A list that has lost nobody, or around
+ * which nobody lives, and a dead element's list is left alone.
  */
-#define HM_REPAIR_EXTRA 32
+#define HM_REPAIR_EXTRA 192
 extern void hm_grow_repair(HmGrower *grower, uint32_t id, int level);
 
 /*

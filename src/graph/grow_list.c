@@ -11,6 +11,10 @@
 #include "graph/grow_state.h"
 #include "graph/select.h"
 
+/* Nearest that a repair's heuristic sees: so many times m, but not fewer than these. */
+#define REPAIR_NEAREST	3
+#define REPAIR_FEWEST	32
+
 const uint32_t *
 hm_grow_read_list(HmGrower *grower, uint32_t id, int level, int *n)
 {
@@ -104,6 +108,22 @@ is_linked_from(HmOverlay *overlay, const uint32_t *ids, int n, uint32_t id, int 
 	return false;
 }
 
+/* How many of the sorted candidates the heuristic of a repair sees; equal distances count once. */
+static int
+count_nearest(const HmCandidate *candidates, int n, int m)
+{
+	int			limit = m * REPAIR_NEAREST > REPAIR_FEWEST ? m * REPAIR_NEAREST : REPAIR_FEWEST;
+	int			distances = 0;
+	int			i;
+
+	for (i = 0; i < n; i++)
+	{
+		if ((i == 0 || candidates[i].distance != candidates[i - 1].distance) && ++distances > limit)
+			break;
+	}
+	return i;
+}
+
 void
 hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,
 					const uint32_t *ids, int member_n, int id_n, bool keep_members)
@@ -120,7 +140,10 @@ hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,
 	bool		blind = hm_grow_is_absent(grower, id);
 	int			scored_n = 0;
 	int			unscored_n = 0;
-	int			n;
+	int			newcomers = slots;	/* there is room for */
+	int			considered;
+	int			chosen;
+	int			n = 0;
 	int			i;
 
 	HM_ASSERT(id_n <= 2 * HM_MAX_M + HM_REPAIR_EXTRA);
@@ -130,6 +153,7 @@ hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,
 
 		if (!hm_overlay_is_live(overlay, ids[i], level) || (absent && i >= member_n))
 			continue;
+		newcomers -= i < member_n && keep_members;
 		if (absent || blind)
 			unscored[unscored_n++] = ids[i];
 		else
@@ -144,20 +168,28 @@ hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,
 	hm_sort_candidates(candidates, scored_n);
 	for (i = 0; i < scored_n; i++)
 		scored[i] = candidates[i].id;
-	n = hm_grow_select(grower, candidates, scored_n, slots);
-	for (i = 0; i < n; i++)
-		list[i] = candidates[i].id;
+	considered = keep_members ? count_nearest(candidates, scored_n, (int) overlay->store.m) : scored_n;
+	chosen = hm_grow_select(grower, candidates, considered, slots);
+	for (i = 0; i < chosen; i++)
+	{
+		bool		stays = keep_members && hm_list_contains(ids, member_n, candidates[i].id);
+
+		if (stays || newcomers-- > 0)
+			list[n++] = candidates[i].id;
+	}
 
 	/* what the heuristic can do without, but others perhaps not */
 	for (i = 0; i < scored_n && n < most; i++)
 	{
+		if (keep_members && !hm_list_contains(ids, member_n, scored[i]))
+			continue;
 		if (!hm_list_contains(list, n, scored[i]) &&
-			(keep_members ? hm_list_contains(ids, member_n, scored[i]) :
-			 !is_linked_from(overlay, list, n, scored[i], level)))
+			(keep_members || !is_linked_from(overlay, list, n, scored[i], level)))
 			list[n++] = scored[i];
 	}
 	for (i = 0; i < unscored_n && n < slots; i++)
 		list[n++] = unscored[i];
+	HM_ASSERT(n <= slots);
 	memset(list + n, 0xFF, (size_t) (slots - n) * sizeof(*list));
 }
 

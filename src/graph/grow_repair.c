@@ -8,6 +8,17 @@
 #include <string.h>
 
 #include "graph/grow_state.h"
+#include "graph/key.h"
+
+/*
+ * Who may join: neighbours of the lost, and of members.  The latter are
+ * rarely chosen; they are there to strike out others (grow_state.h).  After ten
+ * rounds of 20 % turnover of 38,885 rows of 384 dimensions, searches compute 0.91
+ * to 1.07 times the distances of a new graph's at a recall of 0.95 and 0.98; with
+ * heirs alone, and all of them considered, it was 0.98 to 1.16.
+ */
+#define HEIRS			96
+#define OF_MEMBER		4
 
 static bool
 end_repair(HmGrower *grower)
@@ -69,35 +80,76 @@ choose_anew(HmGrower *grower)
 	return end_repair(grower);
 }
 
-/* Adds live neighbours of the lost, each of whom may contribute its share. */
+/* Adds an id that is not there yet. */
+static void
+add(HmRepairState *repair, uint32_t id)
+{
+	uint32_t	at = (uint32_t) hm_mix64(id) & (HM_REPAIR_SEEN - 1);
+
+	for (; repair->seen[at] != HM_NO_ID; at = (at + 1) & (HM_REPAIR_SEEN - 1))
+	{
+		if (repair->seen[at] == id)
+			return;
+	}
+	repair->seen[at] = id;
+	repair->ids[repair->id_n++] = id;
+}
+
+/* Adds `most` live neighbours of an element at most; false: its list has been asked for. */
+static bool
+gather_from(HmGrower *grower, uint32_t from, int most)
+{
+	const HmOverlay *overlay = grower->state->overlay;
+	HmRepairState *repair = &grower->state->repair;
+	int			room = repair->member_n + HM_REPAIR_EXTRA - repair->id_n;
+	int			end = repair->id_n + (most < room ? most : room);
+	const uint32_t *links;
+	int			n;
+	int			i;
+
+	if (end == repair->id_n)
+		return true;
+	links = hm_grow_read_list(grower, from, repair->level, &n);
+	if (links == NULL)
+		return false;
+	for (i = 0; i < n && repair->id_n < end; i++)
+	{
+		if (links[i] != repair->id && hm_overlay_is_live(overlay, links[i], repair->level))
+			add(repair, links[i]);
+	}
+	return true;
+}
+
+/* Adds neighbours of the members. */
+static bool
+gather_near(HmGrower *grower)
+{
+	HmRepairState *repair = &grower->state->repair;
+
+	for (; repair->member_at < repair->member_n; repair->member_at++)
+	{
+		if (!gather_from(grower, repair->ids[repair->member_at], OF_MEMBER))
+			return false;
+	}
+	grower->state->phase = choose_anew;
+	return true;
+}
+
+/* Adds neighbours of the lost, each of whom may contribute its share. */
 static bool
 gather_heirs(HmGrower *grower)
 {
-	const HmOverlay *overlay = grower->state->overlay;
 	HmRepairState *repair = &grower->state->repair;
 
 	for (; repair->lost_at < repair->lost_n; repair->lost_at++)
 	{
 		int			lost_n = repair->lost_n - repair->lost_at;
-		int			room = HM_REPAIR_EXTRA - (repair->id_n - repair->member_n);
-		int			share = (room + lost_n - 1) / lost_n;
-		int			n;
-		int			i;
-		const uint32_t *links = hm_grow_read_list(grower, repair->lost[repair->lost_at],
-												  repair->level, &n);
+		int			room = HEIRS - (repair->id_n - repair->member_n);
 
-		if (links == NULL)
+		if (!gather_from(grower, repair->lost[repair->lost_at], (room + lost_n - 1) / lost_n))
 			return false;
-		for (i = 0; i < n && share > 0; i++)
-		{
-			if (links[i] == repair->id || !hm_overlay_is_live(overlay, links[i], repair->level) ||
-				hm_list_contains(repair->ids, repair->id_n, links[i]))
-				continue;
-			repair->ids[repair->id_n++] = links[i];
-			share--;
-		}
 	}
-	grower->state->phase = choose_anew;
+	grower->state->phase = gather_near;
 	return true;
 }
 
@@ -112,7 +164,8 @@ find_lost(HmGrower *grower)
 
 	if (links == NULL)
 		return false;
-	repair->id_n = repair->lost_n = repair->lost_at = 0;
+	repair->id_n = repair->lost_n = repair->lost_at = repair->member_at = 0;
+	memset(repair->seen, 0xFF, sizeof(repair->seen));
 	for (i = 0; i < n; i++)
 	{
 		/* a list that was not taken into memory may contain anything */
@@ -120,8 +173,8 @@ find_lost(HmGrower *grower)
 			continue;
 		if (hm_overlay_is_dead(overlay, links[i]))
 			repair->lost[repair->lost_n++] = links[i];
-		else if (!hm_list_contains(repair->ids, repair->id_n, links[i]))
-			repair->ids[repair->id_n++] = links[i];
+		else
+			add(repair, links[i]);
 	}
 	repair->member_n = repair->id_n;
 	if (repair->lost_n == 0)

@@ -53,6 +53,11 @@ typedef struct HmInsertState
 	bool		linked;			/* somebody links to the element at level 0 */
 } HmInsertState;
 
+/* A power of two, no more than half of which the ids of a repair fill. */
+#define HM_REPAIR_SEEN 1024
+_Static_assert(2 * (2 * HM_MAX_M + HM_REPAIR_EXTRA) <= HM_REPAIR_SEEN, "too few slots");
+_Static_assert(2 * HM_MAX_M + HM_REPAIR_EXTRA + 1 <= HM_MAX_BATCH, "more than can be loaded at once");
+
 /* A list being chosen anew. */
 typedef struct HmRepairState
 {
@@ -61,9 +66,11 @@ typedef struct HmRepairState
 	int			member_n;		/* of ids: live members; others follow them */
 	int			id_n;
 	uint32_t	ids[2 * HM_MAX_M + HM_REPAIR_EXTRA];
+	uint32_t	seen[HM_REPAIR_SEEN];	/* hash table of ids; HM_NO_ID: free */
 	uint32_t	lost[2 * HM_MAX_M];
 	int			lost_n;
 	int			lost_at;
+	int			member_at;
 } HmRepairState;
 
 /* The connectivity pass. */
@@ -164,9 +171,14 @@ extern int	hm_grow_select(HmGrower *grower, HmCandidate *candidates, int n, int 
  * heuristic.  All are loaded or absent.  The first member_n are in the list
  * now.
  *
- * What the heuristic leaves out stays, as far as there is room, if it is a
- * member and keep_members, or if nobody who was chosen links to it: it might
- * be linked from nowhere else.  Absent members stay as far as there is room;
+ * With keep_members, all members that are alive stay, and the heuristic sees no
+ * more than the nearest, three times m or 32, equal distances as one.  It needs
+ * the near ones to tell a detour by, and of neighbours' neighbours they are
+ * known less and less with distance: farther ones would be chosen that a
+ * search's results would have struck out.
+ *
+ * Without, what the heuristic leaves out stays, as far as there is room, if
+ * nobody who was chosen links to it: it might be linked from nowhere else.  Absent members stay as far as there is room;
  * the list of an absent element gets what there is, in the order given.
  */
 extern void hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,

@@ -21,20 +21,28 @@
 
 #define BATCH 128
 
+/* Shell's sort, with Ciura's gaps: lists are short, and often nearly sorted. */
 void
 hm_sort_candidates(HmCandidate *candidates, int n)
 {
-	int			i;
+	static const int gaps[] = {57, 23, 10, 4, 1};
+	size_t		at;
 
-	for (i = 1; i < n; i++)
+	for (at = 0; at < sizeof(gaps) / sizeof(gaps[0]); at++)
 	{
-		HmCandidate candidate = candidates[i];
-		uint64_t	key = hm_key(candidate.distance, candidate.id);
-		int			j = i;
+		int			gap = gaps[at];
+		int			i;
 
-		for (; j > 0 && hm_key(candidates[j - 1].distance, candidates[j - 1].id) > key; j--)
-			candidates[j] = candidates[j - 1];
-		candidates[j] = candidate;
+		for (i = gap; i < n; i++)
+		{
+			HmCandidate candidate = candidates[i];
+			uint64_t	key = hm_key(candidate.distance, candidate.id);
+			int			j = i;
+
+			for (; j >= gap && hm_key(candidates[j - gap].distance, candidates[j - gap].id) > key; j -= gap)
+				candidates[j] = candidates[j - gap];
+			candidates[j] = candidate;
+		}
 	}
 }
 

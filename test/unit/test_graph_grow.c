@@ -314,6 +314,84 @@ test_sorting(void)
 	}
 }
 
+/* Mean length of the lists at level 0. */
+static double
+mean_length(Stored *stored)
+{
+	uint32_t	slots = 2 * stored->store.m;
+	uint64_t	sum = 0;
+
+	for (uint32_t id = 0; id < stored->store.element_count; id++)
+	{
+		const uint32_t *list = stored_list(stored, id, 0);
+
+		for (uint32_t i = 0; i < slots && list[i] != HM_NO_ID; i++)
+			sum++;
+	}
+	return (double) sum / stored->store.element_count;
+}
+
+/*
+ * Many small deletions, each of them repaired: lists must neither wear out nor
+ * fill up with links that the heuristic would not choose if it knew more, which
+ * every search would pay for.
+ */
+static void
+test_many_deletions(void)
+{
+	HmUnitRandom random = unit_random(31);
+	uint32_t	n = 6000;
+	uint32_t	rounds = 40;
+	TestData	queries;
+	TestData	data = make_data(&random, n, 0, &queries);
+	Stored	   *stored = build_stored(&data, n, M, 3);
+	TestData	survivors = {0, DIM, HM_L2, unit_malloc((size_t) n * DIM * sizeof(float))};
+	uint8_t    *dead_rows = calloc(n, 1);
+	Stored	   *fresh;
+	uint32_t	linked;
+	uint32_t	unreachable;
+	double		length;
+	double		best;
+	double		recall;
+
+	for (uint32_t round = 0; round < rounds; round++)
+	{
+		Merge		merge;
+
+		UNIT_CHECK(begin_merge(&merge, &data, stored, 0, 0, &test_allocator), "no memory");
+		for (uint32_t killed = 0; killed < n / 60; killed++)
+		{
+			uint32_t	id = unit_random_below(&random, stored->store.element_count);
+
+			if (merge_is_dead(&merge, id))
+				continue;
+			dead_rows[merge.row[id]] = 1;
+			merge_kill(&merge, id);
+		}
+		UNIT_CHECK(repair_all(&merge, false) && connect_all(&merge, &linked), "no memory");
+		stored = write_merge(&merge);
+	}
+	for (uint32_t row = 0; row < n; row++)
+	{
+		if (!dead_rows[row])
+			memcpy(survivors.vectors + (size_t) survivors.n++ * DIM, test_vector(&data, row), DIM * sizeof(float));
+	}
+	fresh = build_stored(&survivors, survivors.n, M, 3);
+	best = measure(fresh, &survivors, &queries, NULL, 20, &unreachable);
+	recall = measure(stored, &data, &queries, NULL, 20, &unreachable);
+	length = mean_length(stored) / mean_length(fresh);
+	printf("# %u of %u left after %u deletions: recall %.4f, fresh %.4f; lists of %.1f, by fresh %.3f\n",
+		   survivors.n, n, rounds, recall, best, mean_length(stored), length);
+	UNIT_CHECK(recall >= best - 0.015, "%.4f, fresh %.4f", recall, best);
+	UNIT_CHECK(length > 0.85 && length < 1.15, "%.3f", length);
+	UNIT_CHECK(unreachable == 0, "%u unreachable", unreachable);
+	free_stored(stored);
+	free_stored(fresh);
+	free(survivors.vectors);
+	free(dead_rows);
+	free(data.vectors);
+}
+
 int
 main(void)
 {
@@ -323,6 +401,7 @@ main(void)
 	unit_run("deleting, repairing, dropping", test_deleting);
 	unit_run("deleting from what stays where it is", test_deleting_under);
 	unit_run("sorting candidates", test_sorting);
+	unit_run("deleting little, often", test_many_deletions);
 	unit_run("elements without a vector", test_absent);
 	return unit_finish();
 }
