@@ -23,7 +23,8 @@
  *
  * Short vectors are kept as they are (dim floats from 0 on): eight bits are
  * too coarse where thousands of points lie in a few dimensions, and a record
- * is a cache line or two either way.
+ * is a cache line or two either way.  So are others where codes would be too
+ * coarse: see codes_fit.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -55,14 +56,21 @@ record_tail(const HmCodec *codec, const void *record)
 	return tail;
 }
 
+size_t
+hm_codec_record_size(uint32_t dim, bool plain)
+{
+	size_t		size = plain || dim <= MOST_FLOATS ? dim * sizeof(float) : dim + RECORD_TAIL;
+
+	return (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+}
+
 void
-hm_codec_init(HmCodec *codec, HmMetric metric, uint32_t dim, const float *mean)
+hm_codec_init(HmCodec *codec, HmMetric metric, uint32_t dim, bool plain, const float *mean)
 {
 	codec->metric = metric;
 	codec->dim = dim;
-	codec->plain = dim <= MOST_FLOATS;
-	codec->record_size = codec->plain ? dim * sizeof(float) : dim + RECORD_TAIL;
-	codec->record_size = (codec->record_size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	codec->plain = plain || dim <= MOST_FLOATS;
+	codec->record_size = hm_codec_record_size(dim, plain);
 	codec->mean = mean;
 	codec->mean_norm = hm_kernels->dot_f32(mean, mean, dim);
 }
@@ -188,19 +196,9 @@ hm_codec_distances(const HmCodec *codec, const void *records, const void *from,
 	RecordTail	from_tail;
 	int			i;
 
-	if (codec->plain)
-	{
-		for (i = 0; i < n; i++)
-			__builtin_prefetch((const char *) records + ids[i] * codec->record_size);
-		for (i = 0; i < n; i++)
-			distance[i] = plain_distance(codec, from, (const void *)
-										 ((const char *) records + ids[i] * codec->record_size));
-		return;
-	}
-
-	from_tail = record_tail(codec, from);
 	for (i = 0; i < PREFETCH_AHEAD && i < n; i++)
 		prefetch_record((const char *) records + ids[i] * codec->record_size, codec->record_size);
+	from_tail = record_tail(codec, from);
 	for (i = 0; i < n; i++)
 	{
 		const char *record = (const char *) records + ids[i] * codec->record_size;
@@ -208,7 +206,10 @@ hm_codec_distances(const HmCodec *codec, const void *records, const void *from,
 		if (i + PREFETCH_AHEAD < n)
 			prefetch_record((const char *) records + ids[i + PREFETCH_AHEAD] * codec->record_size,
 							codec->record_size);
-		distance[i] = tails_distance(codec, from_tail, record_tail(codec, record),
-									 dot(from, (const int8_t *) record, codec->dim));
+		if (codec->plain)
+			distance[i] = plain_distance(codec, from, (const void *) record);
+		else
+			distance[i] = tails_distance(codec, from_tail, record_tail(codec, record),
+										 dot(from, (const int8_t *) record, codec->dim));
 	}
 }

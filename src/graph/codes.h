@@ -24,13 +24,36 @@ typedef struct HmCodec
 {
 	HmMetric	metric;
 	uint32_t	dim;
-	bool		plain;			/* few dimensions: records are the vectors themselves */
+	bool		plain;			/* records are the vectors themselves */
 	size_t		record_size;	/* bytes per record, a multiple of 64 */
 	const float *mean;			/* dim values; the caller's */
 	float		mean_norm;		/* <c,c> */
 } HmCodec;
 
-extern void hm_codec_init(HmCodec *codec, HmMetric metric, uint32_t dim, const float *mean);
+/* Bytes of a record, a multiple of 64. */
+extern size_t hm_codec_record_size(uint32_t dim, bool plain);
+
+/* plain: see codes_fit.c; few dimensions make records plain in any case. */
+extern void hm_codec_init(HmCodec *codec, HmMetric metric, uint32_t dim, bool plain, const float *mean);
+
+/* Vectors that stand for all, and room to compute with. */
+typedef struct HmSample
+{
+	uint32_t	count;
+	uint32_t	dim;
+	/* Fetches vector i < count, finite, normalised for cosine; false: there is none. */
+	bool		(*fetch) (void *state, uint32_t i, float *vector);
+	void	   *state;
+	void	   *room;			/* hm_sample_room bytes, aligned as malloc does */
+} HmSample;
+
+extern size_t hm_sample_room(uint32_t count, uint32_t dim);
+
+/*
+ * Chooses a codec for vectors like the sample's.  mean: dim values, written,
+ * and used by the codec from then on.  Allocates nothing.
+ */
+extern void hm_codec_fit(HmCodec *codec, HmMetric metric, const HmSample *sample, float *mean);
 
 /* Encodes a finite vector (normalised by the caller for cosine). scratch: dim floats. */
 extern void hm_codec_encode(const HmCodec *codec, const float *vector, float *scratch, void *record);

@@ -49,7 +49,7 @@
 
 #define ENCODE_CHUNK		256 /* elements claimed at a time */
 #define INSERT_CHUNK		16
-#define MEAN_SAMPLE			4096	/* vectors that the mean is taken from */
+#define SAMPLE				4096	/* vectors that a codec is chosen by */
 #define ELEMENTS_PER_WORKER	5000	/* fewer are not worth starting a process */
 #define MERGED_PER_WORKER	2500	/* as they are inserted into a larger graph */
 #define ADOPT_STEP			1024	/* elements between two looks for interrupts */
@@ -79,6 +79,8 @@ typedef struct BuildShared
 	pg_atomic_uint64 insert_next;	/* first position of the order, likewise */
 	pg_atomic_uint64 inserted;
 
+	/* the codec: see codes.h */
+	bool		plain;
 	float		mean[FLEXIBLE_ARRAY_MEMBER];	/* dim values */
 } BuildShared;
 
@@ -130,7 +132,8 @@ participant_create(BuildShared *shared, const HmScratch *copies, const HmScratch
 	participant->graph = (HmBuildGraph *) graph->base;
 	participant->vector = palloc(shared->dim * sizeof(float));
 	participant->floats = palloc(shared->dim * sizeof(float));
-	hm_codec_init(&participant->codec, shared->metric, shared->dim, shared->mean);
+	hm_codec_init(&participant->codec, shared->metric, shared->dim,
+				  shared->plain, shared->mean);
 	participant->scorer.score = score;
 	participant->scorer.state = participant;
 	participant->builder = hm_builder_create(participant->graph, &participant->scorer, &allocator);
@@ -461,7 +464,7 @@ share_area(SharedArea *area, const HmScratch *scratch)
 
 static void
 init_shared(BuildShared *shared, const HmBuildState *build, const HmScratch *codes,
-			const float *mean)
+			const HmCodec *codec)
 {
 	shared->metric = build->meta.metric;
 	shared->dim = build->meta.dim;
@@ -476,54 +479,63 @@ init_shared(BuildShared *shared, const HmBuildState *build, const HmScratch *cod
 	ConditionVariableInit(&shared->all_adopted);
 	pg_atomic_init_u64(&shared->insert_next, 0);
 	pg_atomic_init_u64(&shared->inserted, 0);
-	memcpy(shared->mean, mean, build->meta.dim * sizeof(float));
+	shared->plain = codec->plain;
+	memcpy(shared->mean, codec->mean, build->meta.dim * sizeof(float));
 }
 
-/* Arguments of mean_step. */
-typedef struct MeanCall
+/* Arguments of fit_step. */
+typedef struct FitCall
 {
 	const HmBuildState *build;
-	double	   *sum;			/* dim values, zero */
-	float	   *vector;			/* dim values */
-	float	   *mean;
-} MeanCall;
+	HmSample	sample;
+	HmCodec    *codec;
+	float	   *mean;			/* dim values */
+} FitCall;
 
-/* The mean of up to MEAN_SAMPLE vectors, evenly spread over the table. */
-static void
-mean_step(void *argument)
+/* A sample's vector, evenly spread over the elements. */
+static bool
+fetch_sample(void *state, uint32 i, float *vector)
 {
-	MeanCall   *call = argument;
+	const FitCall *call = state;
 	const HmBuildState *build = call->build;
 	uint32		dim = build->meta.dim;
-	uint32		sample = Min(build->element_count, MEAN_SAMPLE);
+	uint64		id = (uint64) i * build->element_count / call->sample.count;
 
-	for (uint32 i = 0; i < sample; i++)
-	{
-		uint64		id = (uint64) i * build->element_count / sample;
-
-		hm_kernels->f16_to_f32((const uint16 *) build->copies->base + id * dim, call->vector, dim);
-		for (uint32 j = 0; j < dim; j++)
-			call->sum[j] += call->vector[j];
-	}
-	for (uint32 j = 0; j < dim; j++)
-		call->mean[j] = (float) (call->sum[j] / sample);
+	hm_kernels->f16_to_f32((const uint16 *) build->copies->base + id * dim, vector, dim);
+	return true;
 }
 
-static float *
-compute_mean(const HmBuildState *build)
+static void
+fit_step(void *argument)
+{
+	FitCall    *call = argument;
+
+	hm_codec_fit(call->codec, call->build->meta.metric, &call->sample, call->mean);
+}
+
+/* What the vectors are encoded by; allocates its mean. */
+static HmCodec
+fit_codec(const HmBuildState *build)
 {
 	uint32		dim = build->meta.dim;
-	MeanCall	call = {
+	uint32		count = Min(build->element_count, SAMPLE);
+	HmCodec		codec;
+	FitCall		call = {
 		.build = build,
-		.sum = palloc0(dim * sizeof(double)),
-		.vector = palloc(dim * sizeof(float)),
-		.mean = palloc(dim * sizeof(float))
+		.codec = &codec,
+		.mean = palloc(dim * sizeof(float)),
+		.sample = {
+			.count = count,
+			.dim = dim,
+			.fetch = fetch_sample,
+			.state = &call,
+			.room = palloc(hm_sample_room(count, dim))
+		}
 	};
 
-	hm_scratch_call(mean_step, &call);
-	pfree(call.sum);
-	pfree(call.vector);
-	return call.mean;
+	hm_scratch_call(fit_step, &call);
+	pfree(call.sample.room);
+	return codec;
 }
 
 /* Arguments and result of size_step and init_step. */
@@ -651,12 +663,10 @@ hm_build_make_graph(HmBuildState *build)
 	Participant *participant;
 	HmScratch  *codes;
 	HmCodec		codec;
-	float	   *mean;
 
 	hm_build_enter(build, HM_BUILD_GRAPH, build->element_count, 0);
 
-	mean = compute_mean(build);
-	hm_codec_init(&codec, build->meta.metric, build->meta.dim, mean);
+	codec = fit_codec(build);
 	codes = hm_scratch_create(build->scratch);
 	hm_scratch_reserve(codes, (uint64) build->element_count * codec.record_size);
 	init_graph(build);
@@ -664,7 +674,7 @@ hm_build_make_graph(HmBuildState *build)
 	context = begin_parallel(choose_worker_count(build),
 							 add_size(offsetof(BuildShared, mean), build->meta.dim * sizeof(float)),
 							 &shared);
-	init_shared(shared, build, codes, mean);
+	init_shared(shared, build, codes, &codec);
 	if (context != NULL)
 		LaunchParallelWorkers(context);
 

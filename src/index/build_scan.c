@@ -45,6 +45,7 @@ typedef struct BuildScan
 	uint16	   *copy;			/* dim values: the row's copy */
 	uint64		hash_seed;
 	bool		varlena;		/* the column's type has varying length */
+	HmSizes		sizes;			/* of a sample */
 
 	HmScratch  *table;			/* slot_count words */
 	uint64		slot_count;
@@ -238,7 +239,7 @@ add_tail(BuildScan *scan, HmTailKind kind, ItemPointer tid)
 	hm_scratch_call(store_tail, &call);
 }
 
-/* Takes dimension and scale from a vector. */
+/* Takes the dimension from a vector, and the scale too if no sample had any. */
 static void
 set_dimension(BuildScan *scan, const HmVector *vector)
 {
@@ -246,7 +247,9 @@ set_dimension(BuildScan *scan, const HmVector *vector)
 	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
 
 	meta->dim = vector->dim;
-	meta->scale = hm_element_scale(meta->metric, vector);
+	if (scan->sizes.count == 0)
+		hm_sizes_add(&scan->sizes, vector);
+	meta->scale = hm_element_scale(meta->metric, &scan->sizes);
 	scan->floats = palloc(meta->dim * sizeof(float));
 	scan->copy = palloc(meta->dim * sizeof(uint16));
 	MemoryContextSwitchTo(old);
@@ -477,6 +480,8 @@ hm_build_scan(HmBuildState *build)
 	build->tail = hm_scratch_create(build->scratch);
 
 	hm_build_enter(build, HM_BUILD_SCAN, 0, 0);
+	if (build->meta.metric != HM_COSINE && build->meta.element_kind != HM_F16)
+		hm_build_sizes(build, index_info, &scan->sizes);
 	scan_table(scan, index_info);
 
 	/* What the scan found out about the table has to get to who asked for the index. */

@@ -12,6 +12,7 @@
 
 #include "graph/build.h"
 #include "graph/overlay.h"
+#include "index/element.h"
 #include "index/import.h"
 #include "index/scratch.h"
 #include "nodes/execnodes.h"
@@ -54,7 +55,7 @@ typedef struct HmBuildState
 	void	   *pause_state;
 	bool		stopped;
 	uint64		incarnation;
-	HmMeta		meta;			/* dim and scale are set by the first vector */
+	HmMeta		meta;			/* dim and perhaps scale are set by the first vector */
 
 	int			phase;			/* as reported */
 	instr_time	phase_start;
@@ -89,6 +90,12 @@ typedef struct HmBuildState
  * and reports at DEBUG1 how long the one before it took.
  */
 extern void hm_build_enter(HmBuildState *build, int phase, int64 tuples, int64 blocks);
+
+/*
+ * build_scale.c.  Of some live rows, read as by a build.  With a column of half
+ * precision, or a metric that needs no scale, there is nothing to be asked.
+ */
+extern void hm_build_sizes(HmBuildState *build, IndexInfo *index_info, HmSizes *sizes);
 
 /* build_scan.c */
 extern void hm_build_scan(HmBuildState *build);

@@ -34,7 +34,7 @@
 
 #define FEWEST_RECORDS	16384	/* an operation may need some thousands at once */
 #define SPARE_RECORDS	1024	/* room for, beyond what is expected */
-#define MEAN_LIFE		4		/* times the elements: then codes are made anew */
+#define CODEC_LIFE		4		/* times the elements: then codes are made anew */
 #define RECORD_ALIGNMENT	64
 #define HUGE_PAGE			((Size) 2 << 20)
 
@@ -42,7 +42,7 @@ struct HmCodeCache
 {
 	MemoryContext context;
 	HmCodec		codec;
-	uint32		centred;		/* elements when the mean was taken */
+	uint32		fitted;			/* elements when the codec was chosen */
 	uint32	  **chunks;			/* of record numbers, by element; NULL: none is there */
 	uint32		chunk_count;
 	char	   *allocation;
@@ -148,20 +148,18 @@ reserve(HmCodeCache *cache, uint32 elements)
 }
 
 HmCodeCache *
-hm_codecache_create(HmMetric metric, uint32 dim, const float *mean, uint32 elements)
+hm_codecache_create(HmMetric metric, const HmSample *sample, uint32 elements)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap codes",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	HmCodeCache *cache = palloc0(sizeof(HmCodeCache));
-	float	   *own_mean = palloc(dim * sizeof(float));
 
 	cache->context = context;
-	memcpy(own_mean, mean, dim * sizeof(float));
-	hm_codec_init(&cache->codec, metric, dim, own_mean);
-	cache->centred = elements;
-	cache->vector = palloc(dim * sizeof(float));
-	cache->scratch = palloc(dim * sizeof(float));
+	hm_codec_fit(&cache->codec, metric, sample, palloc(sample->dim * sizeof(float)));
+	cache->fitted = elements;
+	cache->vector = palloc(sample->dim * sizeof(float));
+	cache->scratch = palloc(sample->dim * sizeof(float));
 	reserve(cache, elements);
 	MemoryContextSwitchTo(caller);
 	return cache;
@@ -177,7 +175,7 @@ hm_codecache_take(const HmDirectory *directory, uint32 elements)
 	kept = NULL;
 	if (cache->incarnation != directory->incarnation ||
 		cache->merges != directory->meta.merges ||
-		cache->centred < elements / MEAN_LIFE)
+		cache->fitted < elements / CODEC_LIFE)
 	{
 		MemoryContextDelete(cache->context);
 		return NULL;

@@ -23,12 +23,11 @@
 typedef struct HmCodeCache HmCodeCache;
 
 /*
- * An empty cache in a memory context of its own, within the current one.  mean:
- * what vectors are centred by, dim values, of which it takes a copy.  elements:
- * how many there will be at most.
+ * An empty cache in a memory context of its own, within the current one.  sample:
+ * vectors by which its codec is chosen.  elements: how many there will be at
+ * most.
  */
-extern HmCodeCache *hm_codecache_create(HmMetric metric, uint32 dim, const float *mean,
-										uint32 elements);
+extern HmCodeCache *hm_codecache_create(HmMetric metric, const HmSample *sample, uint32 elements);
 
 /*
  * The cache that this process has kept of the index as the directory has it, or

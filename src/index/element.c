@@ -127,15 +127,14 @@ hm_element_make(HmMetric metric, int scale, const HmVector *vector, float *scrat
 	return element;
 }
 
-int
-hm_element_scale(HmMetric metric, const HmVector *vector)
+void
+hm_sizes_add(HmSizes *sizes, const HmVector *vector)
 {
 	float		largest = 0;
 	int			exponent;
 
-	if (metric == HM_COSINE || vector->kind == HM_F16)
-		return 0;
-
+	if (vector->kind == HM_F16)
+		return;
 	for (int i = 0; i < vector->dim; i++)
 	{
 		float		value;
@@ -144,14 +143,30 @@ hm_element_scale(HmMetric metric, const HmVector *vector)
 		if (isfinite(value))
 			largest = Max(largest, fabsf(value));
 	}
+	if (largest == 0)
+		return;
+	(void) frexpf(largest, &exponent);
+	sizes->with_exponent[exponent - HM_LEAST_EXPONENT]++;
+	sizes->count++;
+}
+
+int
+hm_element_scale(HmMetric metric, const HmSizes *sizes)
+{
+	int			exponent = HM_LEAST_EXPONENT;
+	uint32		smaller = 0;
+
+	if (metric == HM_COSINE || sizes->count == 0)
+		return 0;
+	while ((smaller += sizes->with_exponent[exponent - HM_LEAST_EXPONENT]) <= sizes->count / 2)
+		exponent++;
 
 	/*
 	 * Half precision has its full eleven bits from 2^-14 to 2^16.  Most
-	 * vectors need no scaling; the others' first largest component is put at
-	 * about 1, which leaves room on both sides for what follows.
+	 * vectors need no scaling; the others' largest component is put at about
+	 * 1, which leaves room on both sides.
 	 */
-	(void) frexpf(largest, &exponent);
-	if (largest == 0 || (exponent >= -4 && exponent <= 12))
+	if (exponent >= -4 && exponent <= 12)
 		return 0;
 	return Max(-120, Min(120, -exponent));
 }

@@ -42,7 +42,27 @@ extern uint64 hm_vector_hash(const HmVector *vector, uint64 seed);
 extern HmElement hm_element_make(HmMetric metric, int scale, const HmVector *vector,
 								 float *scratch, uint16 *copy);
 
-/* The scale for an index whose first vector is this one: see HmMeta.scale. */
-extern int	hm_element_scale(HmMetric metric, const HmVector *vector);
+/* Powers of two that a vector's largest component may have: see frexp. */
+#define HM_LEAST_EXPONENT	(-148)
+#define HM_MOST_EXPONENT	128
+
+/* How large some vectors are: for each power of two, how many. */
+typedef struct HmSizes
+{
+	uint32		count;
+	uint32		with_exponent[HM_MOST_EXPONENT - HM_LEAST_EXPONENT + 1];
+} HmSizes;
+
+/*
+ * Counts a vector, unless it has no finite component but zeros, or is of half
+ * precision, which needs no scale.
+ */
+extern void hm_sizes_add(HmSizes *sizes, const HmVector *vector);
+
+/*
+ * The scale for an index of such vectors, see HmMeta.scale: that of the median,
+ * whatever the size of a few.
+ */
+extern int	hm_element_scale(HmMetric metric, const HmSizes *sizes);
 
 #endif							/* HM_INDEX_ELEMENT_H */

@@ -51,10 +51,12 @@ hm_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Relation
 	if (directory.meta.dim == 0)
 	{
 		HmIndexedFile file = {0};
+		HmSizes		sizes = {0};
 
 		(void) hm_attached_note(index, opclass, values[0], &file);
+		hm_sizes_add(&sizes, &vector);
 		hm_log_set_dimension(index, &directory, vector.dim,
-							 hm_element_scale(opclass->metric, &vector), &file);
+							 hm_element_scale(opclass->metric, &sizes), &file);
 	}
 	(void) hm_attached_note(index, opclass, values[0], &directory.meta.file);
 	(void) hm_attached_file(index, opclass, &directory.meta);

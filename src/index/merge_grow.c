@@ -18,7 +18,7 @@
 #include "storage/guard.h"
 #include "utils/memutils.h"
 
-#define MEAN_SAMPLE			1024	/* vectors that codes are centred by */
+#define SAMPLE				1024	/* vectors that a codec is chosen by */
 #define EQUALS_LOOKED_AT	8	/* nearest elements that may be identical */
 
 typedef struct GrowState
@@ -32,45 +32,61 @@ typedef struct GrowState
 	HmGrowStep	step;
 } GrowState;
 
-/* A sample of the log's and the index's vectors, averaged. */
-static float *
-compute_mean(HmMergeState *merge)
+/* Vectors that codes are made for: first some of the log's, then some of the index's. */
+typedef struct CodeSample
+{
+	HmMergeState *merge;
+	uint32		of_log;
+	uint32		of_index;
+	uint16	   *copy;			/* dim values */
+} CodeSample;
+
+static bool
+fetch_sample(void *state, uint32 i, float *vector)
+{
+	CodeSample *sample = state;
+	HmMergeState *merge = sample->merge;
+	const uint16 *copy = sample->copy;
+
+	if (i < sample->of_log)
+		copy = hm_merge_entry_copy(merge, (uint32) ((uint64) i * merge->entry_count / sample->of_log));
+	else
+	{
+		uint32		id = (uint32) ((uint64) (i - sample->of_log) * merge->stored / sample->of_index);
+		uint8		flag;
+
+		merge->source->copies(merge->source, &id, 1, sample->copy, &flag);
+		if (flag != HM_SCORED)
+			return false;
+	}
+	hm_kernels->f16_to_f32(copy, vector, merge->directory.meta.dim);
+	return true;
+}
+
+static HmCodeCache *
+create_codes(HmMergeState *merge, uint32 elements)
 {
 	uint32		dim = merge->directory.meta.dim;
-	float	   *mean = palloc(dim * sizeof(float));
-	double	   *sum = palloc0(dim * sizeof(double));
-	float	   *vector = palloc(dim * sizeof(float));
-	uint16	   *copy = palloc(dim * sizeof(uint16));
-	uint32		sampled = Min(merge->entry_count, MEAN_SAMPLE / 2);
-	uint32		wanted = Min(merge->stored, MEAN_SAMPLE - sampled);
-	uint32		count = 0;
+	uint32		of_log = Min(merge->entry_count, SAMPLE / 2);
+	uint32		of_index = Min(merge->stored, SAMPLE - of_log);
+	CodeSample	vectors = {
+		.merge = merge,
+		.of_log = of_log,
+		.of_index = of_index,
+		.copy = palloc(dim * sizeof(uint16))
+	};
+	HmSample	sample = {
+		.count = of_log + of_index,
+		.dim = dim,
+		.fetch = fetch_sample,
+		.state = &vectors,
+		.room = palloc(hm_sample_room(of_log + of_index, dim))
+	};
+	HmCodeCache *codes = hm_codecache_create(merge->directory.meta.metric, &sample, elements);
 
-	for (uint32 i = 0; i < sampled + wanted; i++)
-	{
-		const uint16 *from = copy;
-		uint8		flag = HM_SCORED;
-
-		if (i < sampled)
-			from = hm_merge_entry_copy(merge, (uint32) ((uint64) i * merge->entry_count / sampled));
-		else
-		{
-			uint32		id = (uint32) ((uint64) (i - sampled) * merge->stored / wanted);
-
-			merge->source->copies(merge->source, &id, 1, copy, &flag);
-		}
-		if (flag != HM_SCORED)
-			continue;
-		hm_kernels->f16_to_f32(from, vector, dim);
-		for (uint32 j = 0; j < dim; j++)
-			sum[j] += vector[j];
-		count++;
-	}
-	for (uint32 j = 0; j < dim; j++)
-		mean[j] = count > 0 ? (float) (sum[j] / count) : 0;
-	pfree(sum);
-	pfree(vector);
-	pfree(copy);
-	return mean;
+	pfree(vectors.copy);
+	pfree(sample.room);
+	return codes;
 }
 
 static void
@@ -307,7 +323,7 @@ hm_merge_grow(HmMergeState *merge)
 	elements = merge->stored + merge->entry_count;
 	merge->codes = hm_codecache_take(&merge->directory, elements);
 	if (merge->codes == NULL)
-		merge->codes = hm_codecache_create(meta->metric, meta->dim, compute_mean(merge), elements);
+		merge->codes = create_codes(merge, elements);
 	merge->grower = hm_grower_create(merge->overlay, &grow->scorer,
 									 Max(meta->ef_construction, meta->m), &allocator);
 	if (merge->grower == NULL)

@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "index/element.h"
 #include "index/merge_state.h"
 #include "miscadmin.h"
@@ -20,6 +22,12 @@
 #include "utils/memutils.h"
 
 #define CHUNK	1024			/* entries of an array read at a time */
+
+/* Norm of a copy below which none of its components has full half precision. */
+#define SMALL_NORM	0x1p-14
+
+/* Vectors from which on it is said that most are unlike those before them. */
+#define FEWEST_TO_JUDGE_BY	100
 
 void
 hm_merge_add_tid(HmMergeTids *tids, const HmMergeTid *tid)
@@ -77,8 +85,10 @@ take_entry(void *argument, const HmLogEntry *entry, const uint16 *copy)
 		};
 
 		hm_merge_add_tid(&merge->tail, &tid);
+		merge->too_large += entry->kind == HM_TAIL_WIDE;
 		return;
 	}
+	merge->too_small += entry->norm > 0 && entry->norm < ldexp(SMALL_NORM, -merge->directory.meta.scale);
 	make_room(merge);
 	memcpy(merge->copies + (Size) merge->entry_count * dim, copy, dim * sizeof(uint16));
 	taken = &merge->entries[merge->entry_count++];
@@ -105,10 +115,38 @@ hash_rows(HmMergeState *merge)
 	pfree(components);
 }
 
+/*
+ * The scale of copies is chosen once, by the first vector if there was no table
+ * to be asked.  Says so if most vectors are of quite another size.
+ */
+static void
+check_scale(const HmMergeState *merge)
+{
+	const HmMeta *meta = &merge->directory.meta;
+	uint32		vectors = merge->entry_count + merge->too_large;
+	bool		large = merge->too_large > merge->too_small;
+	uint32		wrong = large ? merge->too_large : merge->too_small;
+
+	if (meta->metric == HM_COSINE || meta->element_kind == HM_F16 ||
+		vectors < FEWEST_TO_JUDGE_BY || wrong <= vectors / 2)
+		return;
+	ereport(WARNING,
+			(large ?
+			 errmsg("%u of %u vectors in the log of index \"%s\" are too large for the scale of its half-precision copies",
+					wrong, vectors, RelationGetRelationName(merge->index)) :
+			 errmsg("%u of %u vectors in the log of index \"%s\" are too small for the scale of its half-precision copies",
+					wrong, vectors, RelationGetRelationName(merge->index)),
+			 large ?
+			 errdetail("The scale was chosen by earlier vectors. Queries compute the distances of these one by one.") :
+			 errdetail("The scale was chosen by earlier vectors. Queries may find few of these."),
+			 errhint("Use REINDEX to choose the scale anew.")));
+}
+
 void
 hm_merge_read_log(HmMergeState *merge)
 {
 	hm_log_scan_sealed(merge->index, &merge->directory, &merge->seal, take_entry, merge);
+	check_scale(merge);
 	if (merge->file != NULL)
 		hash_rows(merge);
 	merge->report->log_entries = merge->log_entries;

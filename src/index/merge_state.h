@@ -97,6 +97,8 @@ typedef struct HmMergeState
 	uint32		entry_count;
 	uint32		entry_space;
 	uint64		log_entries;	/* blank ones too */
+	uint32		too_small;		/* vectors whose copies are nearly or wholly zero */
+	uint32		too_large;		/* for a copy */
 	uint32	   *entry_of;		/* by new element, from `stored` on: number of its entry */
 	uint32		new_count;
 	HmMergeEqual *equal;

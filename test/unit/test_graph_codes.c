@@ -70,7 +70,7 @@ compare_metric(HmMetric metric, uint32_t dim)
 			mean[i] += test_vector(&data, id)[i] / COUNT;
 		ids[id] = COUNT - 1 - id;
 	}
-	hm_codec_init(&codec, metric, dim, mean);
+	hm_codec_init(&codec, metric, dim, false, mean);
 	UNIT_CHECK(codec.record_size % 64 == 0 && codec.record_size < dim + 80, "%zu", codec.record_size);
 	records = aligned_records(&codec, COUNT);
 	for (uint32_t id = 0; id < COUNT; id++)
@@ -144,7 +144,7 @@ test_extremes(void)
 
 			for (int i = 0; i < DIM; i++)
 				mean[i] = values[mean_at];
-			hm_codec_init(&codec, metric, DIM, mean);
+			hm_codec_init(&codec, metric, DIM, false, mean);
 			records = aligned_records(&codec, COUNT);
 			for (int k = 0; k < COUNT; k++)
 			{
@@ -165,6 +165,99 @@ test_extremes(void)
 	}
 }
 
+/* A sample in which some have other values; every tenth cannot be had. */
+typedef struct MixedSample
+{
+	float		centre;
+	float		spread;
+	uint32_t	others;			/* every so many-th vector, or 0: none */
+	float		other;			/* its components, about */
+	float		steps;			/* multiples of which the first component is, or 0 */
+} MixedSample;
+
+enum
+{
+	MIXED_DIM = 40,
+	MIXED_COUNT = 1000
+};
+
+static bool
+fetch_mixed(void *state, uint32_t i, float *vector)
+{
+	const MixedSample *mixed = state;
+	HmUnitRandom random = unit_random(i);
+	bool		other = mixed->others != 0 && i % mixed->others == 1;
+
+	for (int j = 0; j < MIXED_DIM; j++)
+	{
+		float		x = (float) unit_random_between(&random, -0.5, 0.5);
+
+		vector[j] = other ? mixed->other * (1 + x) : mixed->centre + mixed->spread * x;
+	}
+	if (mixed->steps > 0)
+		vector[0] = mixed->steps * (float) unit_random_below(&random, 20);
+	return i % 10 != 0;
+}
+
+/* Fits a codec; returns the mean's largest distance from the centre, in spreads. */
+static double
+mean_error(MixedSample mixed, uint32_t count, bool *plain)
+{
+	size_t		room_size = hm_sample_room(count, MIXED_DIM);
+	HmSample	sample = {count, MIXED_DIM, fetch_mixed, &mixed, unit_malloc(room_size)};
+	float		mean[MIXED_DIM];
+	HmCodec		codec;
+	double		error = 0;
+
+	hm_codec_fit(&codec, HM_L2, &sample, mean);
+	free(sample.room);
+	UNIT_CHECK(codec.mean == mean && codec.dim == MIXED_DIM, "not what was asked for");
+	*plain = codec.plain;
+	for (int j = 0; j < MIXED_DIM; j++)
+		error = fmax(error, fabs(mean[j] - mixed.centre) / mixed.spread);
+	return error;
+}
+
+static void
+test_fit(void)
+{
+	static const MixedSample samples[] = {
+		{.centre = 0, .spread = 2},
+		{.centre = -1000, .spread = 0.5f},
+		{.centre = 0.1f, .spread = 1, .others = 999, .other = 65504},
+		{.centre = 0.1f, .spread = 1, .others = 50, .other = 50000},
+		{.centre = 0.1f, .spread = 1, .others = 8, .other = -300},
+		{.centre = 1000, .spread = 1, .others = 8, .other = 0},
+		{.centre = 1e-4f, .spread = 1e-4f, .others = 8, .other = 1}
+	};
+	bool		plain;
+
+	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++)
+	{
+		double		error = mean_error(samples[i], MIXED_COUNT, &plain);
+
+		UNIT_CHECK(error < 0.1, "sample %zu: %g spreads from its centre", i, error);
+		UNIT_CHECK(!plain, "sample %zu: codes would do", i);
+	}
+
+	/* two halves are no others: both count, and are too far from each other */
+	UNIT_CHECK(mean_error((MixedSample) {.centre = 0, .spread = 1, .others = 2, .other = 20},
+						  MIXED_COUNT, &plain) > 5, "half of a sample was left out");
+	UNIT_CHECK(!plain, "codes would do");
+	(void) mean_error((MixedSample) {.centre = 0, .spread = 1, .others = 2, .other = 2000}, MIXED_COUNT, &plain);
+	UNIT_CHECK(plain, "codes that cannot tell neighbours apart");
+
+	/* one component that hides the others */
+	(void) mean_error((MixedSample) {.centre = 0, .spread = 1, .steps = 100}, MIXED_COUNT, &plain);
+	UNIT_CHECK(plain, "codes of one component");
+	(void) mean_error((MixedSample) {.centre = 0, .spread = 1, .steps = 0.5}, MIXED_COUNT, &plain);
+	UNIT_CHECK(!plain, "codes would do");
+
+	/* only what cannot be had; nothing at all */
+	UNIT_CHECK(mean_error((MixedSample) {.centre = 0, .spread = 1}, 1, &plain) == 0, "not zero without a vector");
+	UNIT_CHECK(mean_error((MixedSample) {.centre = 0, .spread = 1}, 0, &plain) == 0, "not zero without a sample");
+}
+
 int
 main(void)
 {
@@ -172,5 +265,6 @@ main(void)
 	hm_simd_init();
 	unit_run("distances of codes", test_distances);
 	unit_run("the largest and the smallest numbers", test_extremes);
+	unit_run("a codec for a sample", test_fit);
 	return unit_finish();
 }
