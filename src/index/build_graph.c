@@ -667,6 +667,8 @@ hm_build_make_graph(HmBuildState *build)
 	hm_build_enter(build, HM_BUILD_GRAPH, build->element_count, 0);
 
 	codec = fit_codec(build);
+	elog(DEBUG1, "graph of index \"%s\" is built on %s", RelationGetRelationName(build->index),
+		 codec.plain ? "vectors" : "eight-bit codes");
 	codes = hm_scratch_create(build->scratch);
 	hm_scratch_reserve(codes, (uint64) build->element_count * codec.record_size);
 	init_graph(build);
