@@ -94,7 +94,19 @@ REINDEX INDEX magnitudes_v;
 INSERT INTO magnitudes SELECT i, hm_test.vec(i, 16) FROM generate_series(1001, 2000) AS i;
 SELECT inserted FROM hnsw_mmap_merge('magnitudes_v');
 SELECT pg_temp.recall('ordinary', 16) >= 0.9 AS found;
--- a copy of half precision needs no scale, nor does the cosine distance
+-- What no scale could help says nothing of the scale.
+TRUNCATE magnitudes;
+INSERT INTO magnitudes SELECT i, array_fill((CASE i % 2 WHEN 0 THEN 1e-22 ELSE 'inf' END)::real, '{16}') FROM generate_series(1, 300) AS i;
+SELECT inserted FROM hnsw_mmap_merge('magnitudes_v');
+-- A few vectors among many rows without one, the first of them unlike the others.
+TRUNCATE magnitudes;
+INSERT INTO magnitudes VALUES (1, array_fill(8e8::real, '{16}'));
+INSERT INTO magnitudes SELECT i, NULL FROM generate_series(2, 60000) AS i;
+INSERT INTO magnitudes SELECT i, hm_test.vec(i, 16) FROM generate_series(60001, 60300) AS i;
+INSERT INTO magnitudes SELECT i, NULL FROM generate_series(60301, 120000) AS i;
+REINDEX INDEX magnitudes_v;
+SELECT pg_temp.recall('ordinary', 16) >= 0.9 AS found;
+-- A copy of half precision needs no scale, nor does the cosine distance
 TRUNCATE magnitudes;
 CREATE INDEX magnitudes_cosine ON magnitudes USING hnsw_mmap (v real_cosine_ops);
 DROP INDEX magnitudes_v;

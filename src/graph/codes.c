@@ -39,6 +39,7 @@
 #define RECORD_TAIL		(2 * sizeof(float))
 #define CACHE_LINE		64
 #define PREFETCH_AHEAD	4		/* records */
+#define PREFETCH_SHORT	16		/* records of a cache line or two */
 #define MOST_FLOATS		32		/* dimensions up to which a record is plain floats */
 
 typedef struct RecordTail
@@ -193,23 +194,34 @@ hm_codec_distances(const HmCodec *codec, const void *records, const void *from,
 				   const uint32_t *ids, int n, float *distance)
 {
 	int32_t		(*dot) (const int8_t *, const int8_t *, size_t) = hm_kernels->dot_i8;
+	int			ahead = codec->record_size <= 2 * CACHE_LINE ? PREFETCH_SHORT : PREFETCH_AHEAD;
 	RecordTail	from_tail;
 	int			i;
 
-	for (i = 0; i < PREFETCH_AHEAD && i < n; i++)
+	for (i = 0; i < ahead && i < n; i++)
 		prefetch_record((const char *) records + ids[i] * codec->record_size, codec->record_size);
+	if (codec->plain)
+	{
+		for (i = 0; i < n; i++)
+		{
+			if (i + ahead < n)
+				prefetch_record((const char *) records + ids[i + ahead] * codec->record_size,
+								codec->record_size);
+			distance[i] = plain_distance(codec, from, (const void *)
+										 ((const char *) records + ids[i] * codec->record_size));
+		}
+		return;
+	}
+
 	from_tail = record_tail(codec, from);
 	for (i = 0; i < n; i++)
 	{
 		const char *record = (const char *) records + ids[i] * codec->record_size;
 
-		if (i + PREFETCH_AHEAD < n)
-			prefetch_record((const char *) records + ids[i + PREFETCH_AHEAD] * codec->record_size,
+		if (i + ahead < n)
+			prefetch_record((const char *) records + ids[i + ahead] * codec->record_size,
 							codec->record_size);
-		if (codec->plain)
-			distance[i] = plain_distance(codec, from, (const void *) record);
-		else
-			distance[i] = tails_distance(codec, from_tail, record_tail(codec, record),
-										 dot(from, (const int8_t *) record, codec->dim));
+		distance[i] = tails_distance(codec, from_tail, record_tail(codec, record),
+									 dot(from, (const int8_t *) record, codec->dim));
 	}
 }

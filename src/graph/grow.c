@@ -136,6 +136,12 @@ hm_grow_note_loaded(HmGrower *grower, uint32_t id)
 }
 
 bool
+hm_grow_is_known(const HmGrower *grower, uint32_t id)
+{
+	return knowledge(grower->state, id) == HM_SCORED;
+}
+
+bool
 hm_grow_is_absent(const HmGrower *grower, uint32_t id)
 {
 	uint8_t		known = knowledge(grower->state, id);

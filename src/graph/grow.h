@@ -92,6 +92,13 @@ typedef struct HmGrower
 	int			found_n;
 	const HmCandidate *found;
 
+	/*
+	 * May be set by the caller, whose scorer says what is `known`: not all
+	 * vectors can be kept, and getting one is costly.  Repairs then look at a
+	 * third of the heirs, and at those neighbours of members that are known.
+	 */
+	bool		frugal;
+
 	HmGrowCounters counters;
 	/* ---- */
 	struct HmGrowState *state;

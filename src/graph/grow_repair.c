@@ -18,6 +18,7 @@
  * heirs alone, and all of them considered, it was 0.98 to 1.16.
  */
 #define HEIRS			96
+#define HEIRS_IF_FRUGAL	32
 #define OF_MEMBER		4
 
 static bool
@@ -95,9 +96,12 @@ add(HmRepairState *repair, uint32_t id)
 	repair->ids[repair->id_n++] = id;
 }
 
-/* Adds `most` live neighbours of an element at most; false: its list has been asked for. */
+/*
+ * Adds `most` live neighbours of an element at most, or those of them whose
+ * vectors are there; false: its list has been asked for.
+ */
 static bool
-gather_from(HmGrower *grower, uint32_t from, int most)
+gather_from(HmGrower *grower, uint32_t from, int most, bool only_known)
 {
 	const HmOverlay *overlay = grower->state->overlay;
 	HmRepairState *repair = &grower->state->repair;
@@ -114,7 +118,8 @@ gather_from(HmGrower *grower, uint32_t from, int most)
 		return false;
 	for (i = 0; i < n && repair->id_n < end; i++)
 	{
-		if (links[i] != repair->id && hm_overlay_is_live(overlay, links[i], repair->level))
+		if (links[i] != repair->id && hm_overlay_is_live(overlay, links[i], repair->level) &&
+			(!only_known || hm_grow_is_known(grower, links[i])))
 			add(repair, links[i]);
 	}
 	return true;
@@ -128,7 +133,7 @@ gather_near(HmGrower *grower)
 
 	for (; repair->member_at < repair->member_n; repair->member_at++)
 	{
-		if (!gather_from(grower, repair->ids[repair->member_at], OF_MEMBER))
+		if (!gather_from(grower, repair->ids[repair->member_at], OF_MEMBER, grower->frugal))
 			return false;
 	}
 	grower->state->phase = choose_anew;
@@ -144,9 +149,10 @@ gather_heirs(HmGrower *grower)
 	for (; repair->lost_at < repair->lost_n; repair->lost_at++)
 	{
 		int			lost_n = repair->lost_n - repair->lost_at;
-		int			room = HEIRS - (repair->id_n - repair->member_n);
+		int			heirs = grower->frugal ? HEIRS_IF_FRUGAL : HEIRS;
+		int			room = heirs - (repair->id_n - repair->member_n);
 
-		if (!gather_from(grower, repair->lost[repair->lost_at], (room + lost_n - 1) / lost_n))
+		if (!gather_from(grower, repair->lost[repair->lost_at], (room + lost_n - 1) / lost_n, false))
 			return false;
 	}
 	grower->state->phase = gather_near;
@@ -165,20 +171,24 @@ find_lost(HmGrower *grower)
 	if (links == NULL)
 		return false;
 	repair->id_n = repair->lost_n = repair->lost_at = repair->member_at = 0;
+
+	/* a list that was not taken into memory may contain anything */
+	for (i = 0; i < n; i++)
+	{
+		if (hm_overlay_has(overlay, links[i], repair->level) && links[i] != repair->id &&
+			hm_overlay_is_dead(overlay, links[i]))
+			repair->lost[repair->lost_n++] = links[i];
+	}
+	if (repair->lost_n == 0)
+		return end_repair(grower);
 	memset(repair->seen, 0xFF, sizeof(repair->seen));
 	for (i = 0; i < n; i++)
 	{
-		/* a list that was not taken into memory may contain anything */
-		if (!hm_overlay_has(overlay, links[i], repair->level) || links[i] == repair->id)
-			continue;
-		if (hm_overlay_is_dead(overlay, links[i]))
-			repair->lost[repair->lost_n++] = links[i];
-		else
+		if (hm_overlay_has(overlay, links[i], repair->level) && links[i] != repair->id &&
+			!hm_overlay_is_dead(overlay, links[i]))
 			add(repair, links[i]);
 	}
 	repair->member_n = repair->id_n;
-	if (repair->lost_n == 0)
-		return end_repair(grower);
 	grower->state->phase = gather_heirs;
 	return true;
 }

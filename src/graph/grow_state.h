@@ -136,6 +136,9 @@ extern bool hm_grow_load(HmGrower *grower, const uint32_t *ids, int n);
 /* Counts an element as loaded without having asked.  False: no memory, said so. */
 extern bool hm_grow_note_loaded(HmGrower *grower, uint32_t id);
 
+/* Whether an element's vector is there. */
+extern bool hm_grow_is_known(const HmGrower *grower, uint32_t id);
+
 /* Whether an element that was asked for is absent. */
 extern bool hm_grow_is_absent(const HmGrower *grower, uint32_t id);
 
@@ -178,8 +181,9 @@ extern int	hm_grow_select(HmGrower *grower, HmCandidate *candidates, int n, int 
  * search's results would have struck out.
  *
  * Without, what the heuristic leaves out stays, as far as there is room, if
- * nobody who was chosen links to it: it might be linked from nowhere else.  Absent members stay as far as there is room;
- * the list of an absent element gets what there is, in the order given.
+ * nobody who was chosen links to it: it might be linked from nowhere else.
+ * Absent members stay as far as there is room; the list of an absent element
+ * gets what there is, in the order given.
  */
 extern void hm_grow_choose_list(HmGrower *grower, uint32_t *list, uint32_t id, int level,
 								const uint32_t *ids, int member_n, int id_n,

@@ -7,7 +7,8 @@
  * first of them is made.  Any single vector may be unlike the others (a wrong
  * unit, a placeholder), and a scale made for it would round the others to
  * nothing, or make them too large to be ranked by the graph.  So a few blocks of
- * the table are read beforehand.
+ * the table are read beforehand.  Other access methods than heap may be unable
+ * to scan a part of a table: there the first vector has to do.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +18,9 @@
 #include "index/build_state.h"
 #include "utils/memutils.h"
 
-#define BLOCKS			32		/* of the table, evenly spread */
+#define BLOCKS			32		/* of the table, evenly spread; more if there are few vectors */
+#define MOST_BLOCKS		8192
+#define ENOUGH			30		/* vectors */
 #define ROWS_OF_EACH	64		/* vectors may be out of line, which makes many rows of a block */
 
 typedef struct SizeScan
@@ -48,11 +51,27 @@ look_at_row(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool a
 	MemoryContextReset(scan->row_context);
 }
 
+/* Looks at so many of the table's blocks. */
+static void
+look_at_blocks(SizeScan *scan, IndexInfo *index_info, BlockNumber blocks, BlockNumber wanted)
+{
+	const HmBuildState *build = scan->build;
+
+	for (BlockNumber i = 0; i < wanted; i++)
+	{
+		BlockNumber block = (BlockNumber) ((uint64) i * blocks / wanted);
+
+		scan->rows = 0;
+		(void) table_index_build_range_scan(build->heap, build->index, index_info,
+											false, false, false, block, 1, look_at_row, scan, NULL);
+	}
+}
+
 void
 hm_build_sizes(HmBuildState *build, IndexInfo *index_info, HmSizes *sizes)
 {
-	BlockNumber blocks = RelationGetNumberOfBlocks(build->heap);
-	BlockNumber wanted = Min(blocks, BLOCKS);
+	BlockNumber blocks;
+	BlockNumber wanted = BLOCKS;
 	SizeScan	scan = {
 		.build = build,
 		.row_context = AllocSetContextCreate(CurrentMemoryContext, "hnsw_mmap build sample",
@@ -60,13 +79,17 @@ hm_build_sizes(HmBuildState *build, IndexInfo *index_info, HmSizes *sizes)
 		.sizes = sizes
 	};
 
-	for (BlockNumber i = 0; i < wanted; i++)
+	if (build->heap->rd_tableam == GetHeapamTableAmRoutine())
 	{
-		BlockNumber block = (BlockNumber) ((uint64) i * blocks / wanted);
-
-		scan.rows = 0;
-		(void) table_index_build_range_scan(build->heap, build->index, index_info,
-											false, false, false, block, 1, look_at_row, &scan, NULL);
+		blocks = RelationGetNumberOfBlocks(build->heap);
+		for (;;)
+		{
+			memset(sizes, 0, sizeof(*sizes));
+			look_at_blocks(&scan, index_info, blocks, Min(wanted, blocks));
+			if (sizes->count >= ENOUGH || wanted >= Min(blocks, MOST_BLOCKS))
+				break;
+			wanted *= 4;
+		}
 	}
 	MemoryContextDelete(scan.row_context);
 }

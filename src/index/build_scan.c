@@ -239,7 +239,19 @@ add_tail(BuildScan *scan, HmTailKind kind, ItemPointer tid)
 	hm_scratch_call(store_tail, &call);
 }
 
-/* Takes the dimension from a vector, and the scale too if no sample had any. */
+/* The scale that a sample of the table calls for, or this vector if it has none. */
+static int
+choose_scale(const BuildScan *scan, const HmVector *vector)
+{
+	HmSizes		sizes = {0};
+
+	if (scan->sizes.count > 0)
+		return hm_element_scale(scan->build->meta.metric, &scan->sizes);
+	hm_sizes_add(&sizes, vector);
+	return hm_element_scale(scan->build->meta.metric, &sizes);
+}
+
+/* Takes the dimension from a vector, and perhaps the scale. */
 static void
 set_dimension(BuildScan *scan, const HmVector *vector)
 {
@@ -247,9 +259,7 @@ set_dimension(BuildScan *scan, const HmVector *vector)
 	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(scan));
 
 	meta->dim = vector->dim;
-	if (scan->sizes.count == 0)
-		hm_sizes_add(&scan->sizes, vector);
-	meta->scale = hm_element_scale(meta->metric, &scan->sizes);
+	meta->scale = choose_scale(scan, vector);
 	scan->floats = palloc(meta->dim * sizeof(float));
 	scan->copy = palloc(meta->dim * sizeof(uint16));
 	MemoryContextSwitchTo(old);
@@ -301,7 +311,7 @@ demote_elements(BuildScan *scan)
 /*
  * The first vector of a live row fixes the dimension; true if this one has it.
  * A deleted row that somebody may still see must not stop the build, nor decide
- * what the live ones must be: with another dimension it goes to the tail,
+ * what the live ones must be, or their scale: it goes to the tail,
  * where a scan that sees it raises the operator's error, as without an index.
  */
 static bool
@@ -324,6 +334,11 @@ check_dimension(BuildScan *scan, const HmVector *vector, bool alive, ItemPointer
 							   ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid),
 							   RelationGetRelationName(build->heap),
 							   RelationGetRelationName(build->index))));
+		demote_elements(scan);
+		set_dimension(scan, vector);
+	}
+	else if (alive && !scan->live_seen && meta->scale != choose_scale(scan, vector))
+	{
 		demote_elements(scan);
 		set_dimension(scan, vector);
 	}

@@ -33,6 +33,8 @@
 #define ABSENT_RECORD	(UINT32_MAX - 1)	/* there is no vector to be had */
 
 #define FEWEST_RECORDS	16384	/* an operation may need some thousands at once */
+#define FEWEST_BYTES	((Size) 64 << 20)	/* as many of them as take up so much, but */
+#define FEWEST_LARGE	1024	/* these, or all operations begin with none */
 #define SPARE_RECORDS	1024	/* room for, beyond what is expected */
 #define CODEC_LIFE		4		/* times the elements: then codes are made anew */
 #define RECORD_ALIGNMENT	64
@@ -129,9 +131,16 @@ place_of(HmCodeCache *cache, uint32 id)
 static uint32
 limit(const HmCodeCache *cache)
 {
-	Size		records = (Size) maintenance_work_mem * 1024 / cache->codec.record_size;
+	Size		size = cache->codec.record_size;
+	Size		least = Max(Min(FEWEST_RECORDS, FEWEST_BYTES / size), FEWEST_LARGE);
 
-	return (uint32) Min(Max(records, FEWEST_RECORDS), UINT32_MAX / 4);
+	return (uint32) Min(Max((Size) maintenance_work_mem * 1024 / size, least), UINT32_MAX / 4);
+}
+
+bool
+hm_codecache_holds(const HmCodeCache *cache, uint32 elements)
+{
+	return elements <= limit(cache);
 }
 
 /*

@@ -29,6 +29,9 @@ typedef struct HmCodeCache HmCodeCache;
  */
 extern HmCodeCache *hm_codecache_create(HmMetric metric, const HmSample *sample, uint32 elements);
 
+/* Whether it keeps so many elements' codes between operations. */
+extern bool hm_codecache_holds(const HmCodeCache *cache, uint32 elements);
+
 /*
  * The cache that this process has kept of the index as the directory has it, or
  * NULL; any other is given up.  It is in the current memory context then, so an

@@ -117,6 +117,7 @@ hm_element_make(HmMetric metric, int scale, const HmVector *vector, float *scrat
 		if (largest_component(scratch, vector->dim) > HALF_MAX)
 		{
 			element.kind = HM_TAIL_WIDE;
+			element.norm = (float) norm;
 			return element;
 		}
 	}

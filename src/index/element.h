@@ -18,7 +18,8 @@ typedef struct HmElement
 {
 	int			kind;			/* HM_LOG_VECTOR, or an HmTailKind */
 	uint16		fingerprint;	/* of the original bytes */
-	float		norm;			/* Euclidean norm of the copy, unscaled; 0 unless HM_LOG_VECTOR */
+	float		norm;			/* Euclidean norm of the copy, unscaled; of the vector, if only the
+								 * scale keeps it from having a copy; else 0 */
 } HmElement;
 
 /*

@@ -32,60 +32,69 @@ typedef struct GrowState
 	HmGrowStep	step;
 } GrowState;
 
-/* Vectors that codes are made for: first some of the log's, then some of the index's. */
+/* Copies of vectors that codes are made for, one after the other. */
 typedef struct CodeSample
 {
-	HmMergeState *merge;
-	uint32		of_log;
-	uint32		of_index;
-	uint16	   *copy;			/* dim values */
+	uint32		dim;
+	const uint16 *copies;
 } CodeSample;
 
 static bool
 fetch_sample(void *state, uint32 i, float *vector)
 {
-	CodeSample *sample = state;
-	HmMergeState *merge = sample->merge;
-	const uint16 *copy = sample->copy;
+	const CodeSample *sample = state;
 
-	if (i < sample->of_log)
-		copy = hm_merge_entry_copy(merge, (uint32) ((uint64) i * merge->entry_count / sample->of_log));
-	else
-	{
-		uint32		id = (uint32) ((uint64) (i - sample->of_log) * merge->stored / sample->of_index);
-		uint8		flag;
-
-		merge->source->copies(merge->source, &id, 1, sample->copy, &flag);
-		if (flag != HM_SCORED)
-			return false;
-	}
-	hm_kernels->f16_to_f32(copy, vector, merge->directory.meta.dim);
+	hm_kernels->f16_to_f32(sample->copies + (Size) i * sample->dim, vector, sample->dim);
 	return true;
 }
 
+/* Gets copies of so many of the index's vectors, evenly spread; returns how many there are. */
+static uint32
+sample_index(HmMergeState *merge, uint32 wanted, uint16 *copies)
+{
+	uint32		dim = merge->directory.meta.dim;
+	uint32		count = 0;
+
+	for (uint32 first = 0; first < wanted; first += HM_MAX_BATCH)
+	{
+		uint32		ids[HM_MAX_BATCH];
+		uint8		flags[HM_MAX_BATCH];
+		uint16	   *batch = copies + (Size) first * dim;
+		int			n = Min(HM_MAX_BATCH, wanted - first);
+
+		for (int i = 0; i < n; i++)
+			ids[i] = (uint32) ((uint64) (first + i) * merge->stored / wanted);
+		merge->source->copies(merge->source, ids, n, batch, flags);
+		for (int i = 0; i < n; i++)
+		{
+			if (flags[i] == HM_SCORED)
+				memmove(copies + (Size) count++ * dim, batch + (Size) i * dim, dim * sizeof(uint16));
+		}
+	}
+	return count;
+}
+
+/* An empty cache, with a codec for the log's and the index's vectors. */
 static HmCodeCache *
 create_codes(HmMergeState *merge, uint32 elements)
 {
 	uint32		dim = merge->directory.meta.dim;
 	uint32		of_log = Min(merge->entry_count, SAMPLE / 2);
 	uint32		of_index = Min(merge->stored, SAMPLE - of_log);
-	CodeSample	vectors = {
-		.merge = merge,
-		.of_log = of_log,
-		.of_index = of_index,
-		.copy = palloc(dim * sizeof(uint16))
-	};
-	HmSample	sample = {
-		.count = of_log + of_index,
-		.dim = dim,
-		.fetch = fetch_sample,
-		.state = &vectors,
-		.room = palloc(hm_sample_room(of_log + of_index, dim))
-	};
-	HmCodeCache *codes = hm_codecache_create(merge->directory.meta.metric, &sample, elements);
+	uint16	   *copies = palloc(Max(1, of_log + of_index) * dim * sizeof(uint16));
+	CodeSample	vectors = {.dim = dim, .copies = copies};
+	HmSample	sample = {.dim = dim, .fetch = fetch_sample, .state = &vectors};
+	HmCodeCache *codes;
 
-	pfree(vectors.copy);
+	sample.count = sample_index(merge, of_index, copies);
+	for (uint32 i = 0; i < of_log; i++)
+		memcpy(copies + (Size) sample.count++ * dim,
+			   hm_merge_entry_copy(merge, (uint32) ((uint64) i * merge->entry_count / of_log)),
+			   dim * sizeof(uint16));
+	sample.room = palloc(hm_sample_room(sample.count, dim));
+	codes = hm_codecache_create(merge->directory.meta.metric, &sample, elements);
 	pfree(sample.room);
+	pfree(copies);
 	return codes;
 }
 
@@ -328,6 +337,8 @@ hm_merge_grow(HmMergeState *merge)
 									 Max(meta->ef_construction, meta->m), &allocator);
 	if (merge->grower == NULL)
 		hm_merge_out_of_memory(merge);
+
+	merge->grower->frugal = !hm_codecache_holds(merge->codes, elements);
 
 	hm_merge_enter(merge, HM_MERGE_INSERT, merge->entry_count);
 	for (uint32 i = 0; i < merge->entry_count; i++)

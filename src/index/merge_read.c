@@ -85,7 +85,7 @@ take_entry(void *argument, const HmLogEntry *entry, const uint16 *copy)
 		};
 
 		hm_merge_add_tid(&merge->tail, &tid);
-		merge->too_large += entry->kind == HM_TAIL_WIDE;
+		merge->too_large += entry->kind == HM_TAIL_WIDE && entry->norm > 0;
 		return;
 	}
 	merge->too_small += entry->norm > 0 && entry->norm < ldexp(SMALL_NORM, -merge->directory.meta.scale);
