@@ -21,12 +21,14 @@
  * Every element is inserted, which takes a search, once in its life.  Replacing
  * a part means writing its lists and TIDs again, which takes none.
  *
- * Policy.  The next older part is replaced too if it has less than twice the
- * rows of what is merged so far; the oldest, the base, if all the rest has
- * grown as large as it is, in bytes: patches take several times the space of the
- * elements that they were made for, so that is at some 20 % growth.  So the
- * number of parts is logarithmic, and each element is written a logarithmic
- * number of times.  When a tenth of the rows are tombstoned, everything is
+ * Policy.  Three older parts of up to twice the rows of what is merged so far
+ * are replaced together with it, and a part of up to half as many rows is in any
+ * case; the oldest, the base, if all the rest has grown as large as it is, in
+ * bytes: patches take several times the space of the elements that they were made
+ * for, so that is at some 20 % growth.  So the number of parts is logarithmic, and
+ * each element is written a logarithmic number of times, to the base of four:
+ * to fold two at a time makes half as many parts, and writes half as much
+ * again.  When a tenth of the rows are tombstoned, everything is
  * merged into one part, and what is dead is dropped.  A merge that nobody asked
  * for by hand replaces no more than fits into memory (fits_memory).
  *
@@ -57,6 +59,7 @@
 
 #define REPAIR_SHARE		10	/* repair and drop when 1/10 of the rows are dead */
 #define SMALL_MERGE_FACTOR	4	/* and these fold parts up to so many times the log */
+#define SIMILAR_PARTS		4	/* of about one size become one */
 #define PATCHES_PER_ELEMENT	6	/* lists of older elements that an insertion changes */
 #define SNAPSHOT_LIFE		30000	/* milliseconds after which a merge takes a new one */
 #define BYTES_PER_ELEMENT	100 /* private memory of a merge, besides the list of level 0 */
@@ -172,6 +175,43 @@ log_weight(const HmMeta *meta, uint64 entries)
 	return entries * (element + patches);
 }
 
+/* Whether a part, and all newer ones, may be replaced without having been asked for. */
+static bool
+may_fold(const HmMergeState *merge, int part, uint64 entries)
+{
+	const HmMeta *meta = &merge->directory.meta;
+
+	if (merge->mode == HM_MERGE_SMALL &&
+		HM_TOMBSTONE_COUNT(&meta->parts[part]) > SMALL_MERGE_FACTOR * entries)
+		return false;
+	return fits_memory(meta, part, entries);
+}
+
+/*
+ * How many parts older than number `first` are to be replaced together with
+ * what has so many rows: one that is much smaller, or else none until there are
+ * SIMILAR_PARTS of about one size, of which this is one.
+ */
+static int
+parts_to_fold(const HmMergeState *merge, int first, uint64 rows)
+{
+	const HmMeta *meta = &merge->directory.meta;
+	uint64		entries = merge->entry_count + merge->tail.count;
+	int			n = 0;
+
+	for (; first - n > 1; n++)
+	{
+		int			next = first - n - 1;
+		uint64		next_rows = HM_TOMBSTONE_COUNT(&meta->parts[next]);
+
+		if (next_rows > 2 * rows || !may_fold(merge, next, entries))
+			break;
+		if (n == 0 && 2 * next_rows <= rows)
+			return 1;
+	}
+	return n >= SIMILAR_PARTS - 1 ? n : 0;
+}
+
 /* The oldest part that is replaced; part_count: none. */
 static int
 choose_first_part(const HmMergeState *merge)
@@ -181,28 +221,27 @@ choose_first_part(const HmMergeState *merge)
 	uint64		weight = log_weight(meta, entries);
 	uint64		rows = entries;
 	int			first = (int) meta->part_count;
+	int			fold;
 
 	if (merge->mode == HM_MERGE_FULL ||
 		(merge->mode == HM_MERGE_LOG && many_are_dead(meta)))
 		return 0;
 
-	while (first > 0)
+	while ((fold = parts_to_fold(merge, first, rows)) > 0)
 	{
-		const HmPartDesc *next = &meta->parts[first - 1];
-		uint64		next_weight = part_weight(meta, next);
-		uint64		next_rows = HM_TOMBSTONE_COUNT(next);
-		bool		fold = first - 1 == 0 ? weight >= next_weight : 2 * rows >= next_rows;
-
-		if (merge->mode == HM_MERGE_SMALL && next_rows > SMALL_MERGE_FACTOR * entries)
-			fold = false;
-		if (!fits_memory(meta, first - 1, entries))
-			fold = false;
-		if (!fold)
-			break;
-		weight += next_weight;
-		rows += next_rows;
-		first--;
+		for (; fold > 0; fold--)
+		{
+			first--;
+			rows += HM_TOMBSTONE_COUNT(&meta->parts[first]);
+		}
 	}
+
+	/* All that is newer than the base takes as much space. */
+	for (uint32 part = 1; part < meta->part_count; part++)
+		weight += part_weight(meta, &meta->parts[part]);
+	if (meta->part_count > 0 && weight >= part_weight(meta, &meta->parts[0]) &&
+		may_fold(merge, 0, entries))
+		first = 0;
 
 	/* The directory has no room for another part. */
 	if (first == HM_MAX_PARTS)
