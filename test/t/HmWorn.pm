@@ -64,16 +64,19 @@ sub live
 	return "SELECT hm_worn.live('$table', $dim, $n);\n";
 }
 
-# wear(NODE, TABLE, DIM, [DATABASE]): merges of parts of falling size, so that none
-# is folded into another, and then some dead rows.  (VACUUM leaves an index alone
+# wear(NODE, TABLE, DIM, [DATABASE]): a merge that replaces everything, two whose
+# parts stay, and then some dead rows.  (VACUUM leaves an index alone
 # for so few, if not told to.)
 sub wear
 {
 	my ($node, $table, $dim, $database) = @_;
 
-	foreach my $n (200, 60, 20)
+	foreach my $merge ([ 200, 'true' ], [ 60, 'false' ], [ 20, 'false' ])
 	{
-		$node->safe_psql($database // 'postgres', live($table, $dim, $n) . "VACUUM (INDEX_CLEANUP ON) $table; SELECT hnsw_mmap_merge('${table}_v')");
+		my ($n, $full) = @$merge;
+
+		$node->safe_psql($database // 'postgres',
+			live($table, $dim, $n) . "VACUUM (INDEX_CLEANUP ON) $table; SELECT hnsw_mmap_merge('${table}_v', full => $full)");
 	}
 	$node->safe_psql($database // 'postgres', live($table, $dim, 40) . "VACUUM (INDEX_CLEANUP ON) $table");
 	is_worn($node, $table, $database);
