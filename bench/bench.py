@@ -44,10 +44,10 @@ def parse_arguments():
         prog="script/bench", description=__doc__.splitlines()[0],
         formatter_class=HelpFormatter, allow_abbrev=False)
     data = parser.add_argument_group("data")
-    data.add_argument("--data", choices=("wordnet", "manifold"), default="wordnet", help="the set to search")
+    data.add_argument("--data", choices=("wordnet", "pairs", "manifold"), default="wordnet", help="the set to search")
     data.add_argument("--base", metavar="FILE", help="search this file's rows instead (.npy, .fvecs)")
     data.add_argument("--queries", metavar="FILE", help="queries for --base; without it, rows are held out")
-    data.add_argument("--rows", type=int, metavar="N", help="size of the set (manifold: 1000000; others: all)")
+    data.add_argument("--rows", type=int, metavar="N", help="size of the set (manifold, pairs: 1000000; others: all)")
     data.add_argument("--dimensions", type=int, default=128, metavar="N", help="of the manifold's space")
     data.add_argument("--latent", type=int, default=24, metavar="N", help="of the manifold itself")
     data.add_argument("--query-count", type=int, default=1000, metavar="N", help="how many queries")
@@ -111,6 +111,8 @@ def load_collection(arguments, work, say):
     if arguments.data == "manifold":
         return vectors.manifold(arguments.rows or 1000000, arguments.dimensions, arguments.query_count, arguments.latent)
     directory = arguments.embeddings or os.path.join(work, "wordnet")
+    if arguments.data == "pairs":
+        return vectors.pairs(vectors.wordnet(directory, arguments.query_count, None, say), arguments.rows or 1000000)
     return vectors.wordnet(directory, arguments.query_count, arguments.rows, say)
 
 

@@ -72,6 +72,24 @@ def wordnet(directory, n_queries, rows=None, progress=lambda text: None):
     return Collection("wordnet", base, queries)
 
 
+def pairs(collection, rows, seed=1):
+    """More of the same: the collection's rows and the normalised sums of two, as of a text of both.
+
+    An embedding of a bag of words, without its norm, is the sum of its words'.
+    """
+    random = np.random.default_rng(seed)
+    single = collection.base[:rows]
+    made = np.empty((rows, single.shape[1]), dtype=np.float32)
+    n = rows - len(single)
+    for first in range(0, n, 50000):
+        last = min(first + 50000, n)
+        one, other = (random.integers(len(single), size=last - first) for _ in range(2))
+        made[first:last] = single[one] + single[other]
+        made[first:last] /= np.maximum(np.linalg.norm(made[first:last], axis=1, keepdims=True), 1e-9)
+    made[n:] = single
+    return Collection(f"{collection.name} and pairs of it", made[random.permutation(rows)], collection.queries)
+
+
 def manifold(rows, dimensions, n_queries, latent=24, seed=1):
     """Points of a smooth random surface of few dimensions in a space of many.
 

@@ -36,10 +36,10 @@ def parse_arguments():
     parser.add_argument("--only", type=bench.words, default=",".join(write_sections.SECTIONS), metavar="LIST",
                         help="sections to run")
     data = parser.add_argument_group("data")
-    data.add_argument("--data", choices=("wordnet", "manifold"), default="wordnet", help="the set to write")
+    data.add_argument("--data", choices=("wordnet", "pairs", "manifold"), default="wordnet", help="the set to write")
     data.add_argument("--base", metavar="FILE", help="write this file's rows instead (.npy, .fvecs)")
     data.add_argument("--queries", metavar="FILE", help="queries for --base; without it, rows are held out")
-    data.add_argument("--rows", type=int, metavar="N", help="size of the set (manifold: 1000000; others: all)")
+    data.add_argument("--rows", type=int, metavar="N", help="size of the set (manifold, pairs: 1000000; others: all)")
     data.add_argument("--dimensions", type=int, default=128, metavar="N", help="of the manifold's space")
     data.add_argument("--latent", type=int, default=24, metavar="N", help="of the manifold itself")
     data.add_argument("--query-count", type=int, default=1000, metavar="N", help="how many queries")
