@@ -27,8 +27,8 @@
  * bytes: patches take several times the space of the elements that they were made
  * for, so that is at some 20 % growth.  So the number of parts is logarithmic, and
  * each element is written a logarithmic number of times, to the base of four:
- * to fold two at a time makes half as many parts, and writes half as much
- * again.  When a tenth of the rows are tombstoned, everything is
+ * to fold two at a time makes two thirds of the parts, and a third more WAL of
+ * merges at a million rows.  When a tenth of the rows are tombstoned, everything is
  * merged into one part, and what is dead is dropped.  A merge that nobody asked
  * for by hand replaces no more than fits into memory (fits_memory).
  *

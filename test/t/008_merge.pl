@@ -385,6 +385,20 @@ foreach my $mode ('heap', 'fp16')
 	sql('DROP TABLE loaded');
 	lap("$mode: the way of a build");
 }
+
+# ---- Policy: four parts of one size become one ----
+
+table('tiers', 16, 3000, '(v) WITH (m = 8)');
+my @parts;
+foreach my $i (0 .. 4)
+{
+	fill($node, 'tiers', 16, 3001 + 20 * $i, 3020 + 20 * $i);
+	merge('tiers');
+	push @parts, figures('tiers')->{parts};
+}
+is("@parts", '2 3 4 2 3', 'parts of one size wait for each other');
+is(verdict($node, 'tiers', 16, '<->', 1), 'sound', 'sound after that');
+lap('policy');
 ok(!grep(/TRAP:|PANIC:/, slurp_file($node->logfile)), 'nothing failed an assertion');
 $node->stop;
 

@@ -58,6 +58,19 @@ $node->safe_psql('postgres', "SELECT hnsw_mmap_merge('$_', full => true)") forea
 agree('merged');
 $node->safe_psql('postgres', 'REINDEX TABLE CONCURRENTLY items');
 agree('built anew');
+# Without a sample the first live vector decides on the scale of copies, not a
+# deleted one before it, which the build meets as its transaction is not over.
+$node->safe_psql('postgres', <<SQL);
+CREATE TABLE odd (id int PRIMARY KEY, v real[]) USING hm_tableam;
+INSERT INTO odd VALUES (0, array_fill(8e8::real, '{$dim}'));
+INSERT INTO odd SELECT i, hm_test.vec(i, $dim) FROM generate_series(1, 1000) AS i;
+BEGIN;
+DELETE FROM odd WHERE id = 0;
+CREATE INDEX odd_v ON odd USING hnsw_mmap (v) WITH (vectors = 'fp16');
+COMMIT;
+SQL
+is($node->safe_psql('postgres', "SELECT hm_test.mismatches('odd', 'v', '<->', $dim)"), 0, 'a deleted row decides on no scale');
+is($node->safe_psql('postgres', "SELECT elements, rows FROM hnsw_mmap_check('odd_v', full => true)"), '1000|1001', 'but is kept');
 ok(!server_crashed($node), 'the server never crashed');
 $node->stop;
 
